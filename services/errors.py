@@ -1,0 +1,105 @@
+"""Every error that Hookbus raises on purpose, sorted by who must act.
+
+HookbusError
+├── CallerError               whoever called our API changes the request
+├── NotVerified               the sender of a delivery signs it rightly
+├── NotUnderstood             a verified delivery says nothing that we know: kept, never dropped
+├── ProviderError             the third party
+│   ├── NotSent               nothing reached it: safe to send again
+│   └── AnswerLost            it may have acted: not safe to send again
+├── Unavailable               wait: a store, the bus or the vault is away for the moment
+├── OperatorError             whoever runs this deployment sets something right
+│   └── SecretMissing
+├── PoisonMessage             a message on job-inbox that no retry can help
+├── AlreadyExists             (between ports and use cases) a job with this id is there
+└── VersionConflict           (between ports and use cases) somebody else saved first
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class HookbusError(Exception):
+    """Any error of ours."""
+
+
+class CallerError(HookbusError):
+    """The request cannot be served as it is; `problem` is its stable type, `status` its HTTP status."""
+
+    def __init__(self, status: int, problem: str, detail: str, *, job_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problem = problem
+        self.detail = detail
+        self.job_id = job_id
+
+
+class Reason(StrEnum):
+    """Why a delivery was refused: the closed list that is counted and logged, and never answered."""
+
+    NO_SIGNATURE = "no_signature"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    WRONG_SIGNATURE = "wrong_signature"
+    NO_TIMESTAMP = "no_timestamp"
+    MALFORMED_TIMESTAMP = "malformed_timestamp"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
+    NO_TOKEN = "no_token"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105 - a reason, not a password
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a reason, not a password
+
+
+class NotVerified(HookbusError):
+    """A delivery's signature, age or token does not hold."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class NotUnderstood(HookbusError):
+    """A verified delivery could not be read; the message says which part, never what it held."""
+
+
+class ProviderError(HookbusError):
+    """A call to a provider gave no answer."""
+
+
+class NotSent(ProviderError):
+    """The request never left: no connection, or no time to make one."""
+
+
+class AnswerLost(ProviderError):
+    """The request left and no whole answer came: the provider may have acted."""
+
+
+class Unavailable(HookbusError):
+    """A part that we depend on is away; `retry_after` is how long to wait at least."""
+
+    def __init__(self, message: str, *, retry_after: timedelta = timedelta(seconds=5)) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OperatorError(HookbusError):
+    """The deployment is not set up rightly; the message names the setting."""
+
+
+class SecretMissing(OperatorError):
+    """A secret is absent or empty."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"secret {name} is missing or empty: set it in the vault or the environment")
+        self.name = name
+
+
+class PoisonMessage(HookbusError):
+    """A message that can never be read."""
+
+
+class AlreadyExists(HookbusError):
+    """A job with this id is in the store."""
+
+
+class VersionConflict(HookbusError):
+    """The row was saved by somebody else since it was loaded."""

@@ -1,0 +1,220 @@
+"""What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from services.errors import NotUnderstood
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
+from services.signatures.scheme import Scheme
+
+MAX_JSON_DEPTH = 64
+
+
+class Completion(StrEnum):
+    """How a job's end is learned."""
+
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    IMMEDIATE = "immediate"
+
+
+class CallbackAddress(StrEnum):
+    """Where a provider sends callbacks: to an address given with each start, or to one set up once."""
+
+    PER_JOB = "per_job"
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a start request is built from. `job_id` is the idempotency key too."""
+
+    job_id: str
+    input: BaseModel
+    api_url: str
+    api_key: str = field(repr=False)
+    callback_url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What a start request's answer says: running, or settled already."""
+
+    external_id: str | None = None
+    status: Status = Status.RUNNING
+    result: JsonObject | None = field(default=None, repr=False)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """What a cancel request is built from."""
+
+    job_id: str
+    external_id: str
+    api_url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One kind of job that a provider does.
+
+    `idempotent`: the provider acts once for one job id, however often the start is sent.
+    `correlates_by_external_id`: callbacks do not carry our job id, only the provider's own.
+    `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole.
+    """
+
+    input: type[BaseModel]
+    result: type[BaseModel]
+    start: Callable[[Start], HttpRequest]
+    read_start: Callable[[HttpAnswer], Started]
+    cancel: Callable[[Cancel], HttpRequest] | None = None
+    idempotent: bool = False
+    correlates_by_external_id: bool = False
+    start_budget: timedelta = timedelta(seconds=3)
+    max_attempts: int = 8
+    deadline: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookAnswer:
+    """What this provider wants to hear when a callback was taken."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain"
+
+
+def no_callbacks(delivery: Delivery) -> tuple[Callback, ...]:
+    """Read a delivery of a provider that sends none."""
+    raise NotUnderstood("this provider sends no callbacks")
+
+
+def plain_refusal(answer: HttpAnswer) -> Failure:
+    """Say that a provider refused without repeating what it said."""
+    return Failure(code="provider_refused", message=f"the provider answered {answer.status}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A third party that does jobs for us.
+
+    `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood. `refusal`
+    turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets, no echo of input.
+    `api_key` and `signing_secret` are names of secrets. The last three are facts for operators: how long the
+    vendor waits for our answer, how long it repeats a delivery, whether it promises order.
+    """
+
+    name: str
+    documentation: str
+    completion: Completion
+    api_url: str
+    operations: Mapping[str, Operation]
+    default_operation: str
+    api_key: str | None = None
+    scheme: Scheme | None = None
+    signing_secret: str | None = None
+    callback_address: CallbackAddress = CallbackAddress.PER_JOB
+    read: Callable[[Delivery], tuple[Callback, ...]] = no_callbacks
+    refusal: Callable[[HttpAnswer], Failure] = plain_refusal
+    answer: WebhookAnswer = WebhookAnswer()
+    patience: timedelta | None = None
+    repeats_for: timedelta | None = None
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name) or not all(is_name(name) for name in self.operations):
+            raise ValueError("names of providers and operations are lower case, at most 32 characters")
+        if self.default_operation not in self.operations:
+            raise ValueError("the default operation is one of the operations")
+        if (self.scheme is None) != (self.signing_secret is None):
+            raise ValueError("a scheme needs the name of its secret, and the other way round")
+        unsigned = self.scheme is None and self.completion is Completion.WEBHOOK
+        if unsigned and self.callback_address is CallbackAddress.ACCOUNT:
+            raise ValueError("a provider that does not sign needs our token in an address per job")
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """Read a JSON object as a provider sends it.
+
+    Raises NotUnderstood for anything else: other encodings than UTF-8, NaN and Infinity, a name that stands
+    twice (https://www.rfc-editor.org/rfc/rfc8259#section-4), nesting deeper than 64.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise NotUnderstood("the body is nested too deeply") from None
+    except ValueError:
+        raise NotUnderstood("the body is not UTF-8 JSON") from None
+    if not isinstance(value, dict):
+        raise NotUnderstood("the body is not a JSON object")
+    if _depth(value) > MAX_JSON_DEPTH:
+        raise NotUnderstood("the body is nested too deeply")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _refuse_constant(_: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _depth(value: JsonValue) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner: list[JsonValue] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        level = inner
+    return depth
+
+
+def declared(model: type[BaseModel], payload: object) -> JsonObject:
+    """Keep only the fields that a result model declares, and no control characters in any string.
+
+    Raises NotUnderstood if the payload does not fit the model.
+    """
+    try:
+        found = model.model_validate(payload)
+    except ValidationError as error:
+        places = ", ".join(sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors()}))
+        raise NotUnderstood(f"the result does not fit its model at: {places[:200]}") from None
+    cleaned = clean(found.model_dump(mode="json", by_alias=True, exclude_unset=True))
+    assert isinstance(cleaned, dict)  # noqa: S101 - a model's dump is an object
+    return cleaned
+
+
+def clean(value: JsonValue) -> JsonValue:
+    """Take control characters (all but tab and line ends) and lone surrogates out of every string."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(name): clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    return value
+
+
+def clean_text(text: str) -> str:
+    """Take control characters (all but tab and line ends) and lone surrogates out of a string."""
+    return "".join(
+        c
+        for c in text
+        if c in "\t\n\r" or not (ord(c) < 32 or 127 <= ord(c) < 160 or "\ud800" <= c <= "\udfff")
+    )
