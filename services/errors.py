@@ -45,8 +45,8 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
     NO_TOKEN = "no_token"
-    WRONG_TOKEN = "wrong_token"  # noqa: S105 - a reason, not a password
-    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a reason, not a password
+    WRONG_TOKEN = "wrong_token"
+    EXPIRED_TOKEN = "expired_token"
 
 
 class NotVerified(HookbusError):

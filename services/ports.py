@@ -1,4 +1,4 @@
-"""What the use cases need from the world. Every method may raise Unavailable; nothing else unless it says so."""
+"""What the use cases need from the world. Any method may raise Unavailable; others it names."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -92,7 +92,7 @@ class WebhookAnswer:
     content_type: str = "text/plain"
 
 
-def no_callbacks(delivery: Delivery) -> tuple[Callback, ...]:
+def no_callbacks(_: Delivery) -> tuple[Callback, ...]:
     """Read a delivery of a provider that sends none."""
     raise NotUnderstood("this provider sends no callbacks")
 
@@ -106,8 +106,8 @@ def plain_refusal(answer: HttpAnswer) -> Failure:
 class Provider:
     """A third party that does jobs for us.
 
-    `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood. `refusal`
-    turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets, no echo of input.
+    `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood.
+    `refusal` turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets.
     `api_key` and `signing_secret` are names of secrets. The last three are facts for operators: how long the
     vendor waits for our answer, how long it repeats a delivery, whether it promises order.
     """
