@@ -1,0 +1,100 @@
+"""Takes a message from job-inbox, a tick or a callback, and moves its job.
+
+What cannot be done now is put back: a scheduled copy under a new id, then this one is done. So waiting
+never burns the delivery count, and what reaches the dead-letter queue is what no retry could help.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.errors import OperatorError, PoisonMessage, Unavailable
+from services.jobs import Jobs
+from services.lifecycle import BACKOFF_CAP, Called, Notice, NoticeKind, Ticked, backoff
+from services.messages import (
+    CallbackRead,
+    TickRead,
+    count,
+    data_name,
+    event_data,
+    next_copy,
+    notice_event,
+    read_callback,
+    read_inbox,
+)
+from services.models import Callback, Message
+from services.ports import PayloadStore
+
+MISSED = "missed"
+PUT_OFF = "put_off"
+JOB_MAY_COME = tuple(timedelta(seconds=s) for s in (2, 10, 30, 60, 120))
+"""When to look again for a callback's job: its id may be on its way to the store."""
+ROW_MAY_COME = tuple(timedelta(seconds=s) for s in (30, 60))
+"""When to look again for a tick's job: the tick is sent before the row."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvanceJob:
+    """The use case behind job-inbox."""
+
+    jobs: Jobs
+    payloads: PayloadStore
+
+    async def __call__(self, message: Message) -> None:
+        """Do what the message asks for; raises PoisonMessage, or Unavailable if it can't even be put back."""
+        try:
+            read = read_inbox(message)
+            match read:
+                case TickRead():
+                    await self._tick(read, message)
+                case CallbackRead():
+                    await self._callback(read, message)
+        except PoisonMessage as error:
+            _log.error("inbox.poison", extra={"message_id": message.message_id, "reason": str(error)})
+            raise
+        except (Unavailable, OperatorError) as error:
+            wait = BACKOFF_CAP
+            if isinstance(error, Unavailable):
+                wait = max(error.retry_after, backoff(count(message, PUT_OFF) + 1, self.jobs.chance()))
+            _log.warning("inbox.put_back", extra={"message_id": message.message_id, "error": str(error)})
+            await self._put_back(message, PUT_OFF, wait)
+
+    async def _tick(self, tick: TickRead, message: Message) -> None:
+        if await self.jobs.tell(tick.job_id, Ticked(number=tick.number)) is None:
+            await self._put_back_or_drop(message)
+
+    async def _put_back_or_drop(self, message: Message) -> None:
+        missed = count(message, MISSED)
+        if missed < len(ROW_MAY_COME):
+            await self._put_back(message, MISSED, ROW_MAY_COME[missed])
+        else:
+            _log.warning("tick.without_job", extra={"message_id": message.message_id})
+
+    async def _callback(self, read: CallbackRead, message: Message) -> None:
+        callback = read.callback or await self._fetch(read.event_id)
+        called = Called(provider=read.provider, callback=callback, message_id=read.event_id)
+        job_id = callback.job_id
+        if job_id is None and callback.external_id:
+            job_id = await self.jobs.store.find(read.provider, callback.external_id)
+        if job_id is not None and await self.jobs.tell(job_id, called) is not None:
+            return
+        missed = count(message, MISSED)
+        if missed < len(JOB_MAY_COME):
+            await self._put_back(message, MISSED, JOB_MAY_COME[missed])
+            return
+        notice = Notice(kind=NoticeKind.ORPHANED, called=called, reason="no job here has this id")
+        event = notice_event(notice, job=None, now=self.jobs.clock.now(), traceparent=read.traceparent)
+        await self.payloads.put(f"orphans/{read.event_id}.json", event_data(event))
+        await self.jobs.outbox.publish(event)
+        _log.warning("callback.orphaned", extra={"message_id": read.event_id, "provider": read.provider})
+
+    async def _fetch(self, event_id: str) -> Callback:
+        data = await self.payloads.get(data_name(event_id))
+        if data is None:
+            raise PoisonMessage("the callback's data is no longer kept")
+        return read_callback(data)
+
+    async def _put_back(self, message: Message, counted: str, wait: timedelta) -> None:
+        await self.jobs.bus.schedule(next_copy(message, counted), self.jobs.clock.now() + wait)

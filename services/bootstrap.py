@@ -1,0 +1,192 @@
+"""Puts the parts together: reads the environment, chooses an adapter for each port, builds the use cases.
+
+The one module that knows all the others. Azure's SDKs are imported where they are chosen, so that a cold
+start pays only for what this deployment uses; clients are opened on their first use, inside the running loop.
+"""
+
+import random
+import secrets as randomness
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.adapters.clock import SystemClock
+from services.adapters.environment import EnvironmentSecrets, variable
+from services.adapters.http import HttpxSender
+from services.advance import AdvanceJob
+from services.api import Api
+from services.attempt import TOKEN_KEY, Attempt
+from services.errors import OperatorError
+from services.jobs import Jobs
+from services.outbox import Outbox
+from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
+from services.providers import providers
+from services.providers.base import Completion, Provider
+from services.receive import ReceiveWebhook
+from services.secrets import Secrets
+from services.settings import Settings, provider_names, provider_options, read_settings
+from services.start import StartJob
+
+if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
+
+TOPIC = "job-events"
+QUEUE = "job-inbox"
+JOBS_TABLE = "jobs"
+PAYLOADS_CONTAINER = "hookbus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hookbus:
+    """The service, ready to be called."""
+
+    api: Api
+    advance: AdvanceJob
+    outbox: Outbox
+    receive: ReceiveWebhook
+
+    async def tidy(self) -> None:
+        """Publish what was spooled, and delete kept deliveries that are past their time."""
+        await self.outbox.drain()
+        await self.receive.prune()
+
+
+def build(values: Mapping[str, str]) -> Hookbus:
+    """Build the service from settings; raises OperatorError that names all that is to be mended."""
+    settings, registry = _read(values)
+    clock = SystemClock()
+    bus, payloads = _bus(settings), _payload_store(settings)
+    secrets = Secrets(source=_secret_source(settings, values), clock=clock)
+    outbox = Outbox(bus=bus, payloads=payloads, clock=clock)
+    jobs = Jobs(
+        store=_job_store(settings),
+        bus=bus,
+        payloads=payloads,
+        outbox=outbox,
+        attempt=Attempt(
+            providers=registry,
+            secrets=secrets,
+            sender=HttpxSender(),
+            clock=clock,
+            public_url=settings.public_url,
+        ),
+        clock=clock,
+        chance=random.random,
+    )
+    receive = ReceiveWebhook(
+        providers=registry,
+        secrets=secrets,
+        outbox=outbox,
+        payloads=payloads,
+        clock=clock,
+        max_bytes=settings.max_webhook_bytes,
+        keep_all=settings.keep_deliveries,
+        keep_for=settings.keep_deliveries_for,
+    )
+    return Hookbus(
+        api=Api(
+            start=StartJob(jobs=jobs, new_id=lambda: randomness.token_bytes(20)),
+            receive=receive,
+            public_url=settings.public_url,
+            max_request_bytes=settings.max_request_bytes,
+            health_key=settings.health_key,
+        ),
+        advance=AdvanceJob(jobs=jobs, payloads=payloads),
+        outbox=outbox,
+        receive=receive,
+    )
+
+
+def _read(values: Mapping[str, str]) -> tuple[Settings, Mapping[str, Provider]]:
+    problems: list[str] = []
+    settings: Settings | None = None
+    registry: Mapping[str, Provider] = {}
+    try:
+        settings = read_settings(values)
+    except OperatorError as error:
+        problems.append(str(error))
+    try:
+        registry = providers(provider_names(values), provider_options(values))
+    except OperatorError as error:
+        problems.append(str(error))
+    if values.get("SECRET_SOURCE", "").strip() == "environment":
+        problems += _missing_secrets(registry, values)
+    if settings is None or problems:
+        raise OperatorError("\n".join(problems))
+    return settings, registry
+
+
+def _missing_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) -> list[str]:
+    needed = {TOKEN_KEY: "at least 32 characters, signs callback addresses"}
+    for provider in registry.values():
+        if provider.api_key:
+            needed[provider.api_key] = f"the API key that {provider.name} gave you"
+        if provider.signing_secret and provider.completion is Completion.WEBHOOK:
+            needed[provider.signing_secret] = f"what {provider.name} signs its webhooks with"
+    return [
+        f"{variable(name)} is missing: {meaning}"
+        for name, meaning in needed.items()
+        if not values.get(variable(name), "").strip()
+    ]
+
+
+def _credential() -> "DefaultAzureCredential":
+    from azure.identity.aio import DefaultAzureCredential
+
+    return DefaultAzureCredential()
+
+
+def _job_store(settings: Settings) -> JobStore:
+    if settings.job_store.startswith("sqlite:"):
+        from services.adapters.sqlite import SqliteJobStore
+
+        return SqliteJobStore(Path(settings.job_store.removeprefix("sqlite:")))
+    from azure.data.tables.aio import TableServiceClient
+
+    from services.adapters.tables import TablesJobStore
+
+    if settings.job_store.startswith("https://"):
+        service = TableServiceClient(settings.job_store, credential=_credential())
+    else:
+        service = TableServiceClient.from_connection_string(settings.job_store)
+    return TablesJobStore(service.get_table_client(JOBS_TABLE))
+
+
+def _payload_store(settings: Settings) -> PayloadStore:
+    if settings.payload_store.startswith("file:"):
+        from services.adapters.directory import DirectoryPayloads
+
+        return DirectoryPayloads(Path(settings.payload_store.removeprefix("file:")))
+    from azure.storage.blob.aio import BlobServiceClient
+
+    from services.adapters.blobs import BlobPayloads
+
+    if settings.payload_store.startswith("https://"):
+        service = BlobServiceClient(settings.payload_store, credential=_credential())
+    else:
+        service = BlobServiceClient.from_connection_string(settings.payload_store)
+    return BlobPayloads(service.get_container_client(PAYLOADS_CONTAINER))
+
+
+def _bus(settings: Settings) -> MessageBus:
+    from azure.servicebus.aio import ServiceBusClient
+
+    from services.adapters.servicebus import ServiceBusBus
+
+    def connect() -> ServiceBusClient:
+        if settings.servicebus:
+            return ServiceBusClient.from_connection_string(settings.servicebus)
+        return ServiceBusClient(settings.servicebus_namespace, _credential())
+
+    return ServiceBusBus(connect, topic=TOPIC, queue=QUEUE)
+
+
+def _secret_source(settings: Settings, values: Mapping[str, str]) -> SecretSource:
+    if settings.secret_source == "environment":
+        return EnvironmentSecrets(values)
+    from azure.keyvault.secrets.aio import SecretClient
+
+    from services.adapters.keyvault import KeyVaultSecrets
+
+    return KeyVaultSecrets(SecretClient(settings.secret_source, _credential()), SystemClock())

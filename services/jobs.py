@@ -1,0 +1,129 @@
+"""Carries out what `lifecycle.next_step` decides, so that a crash between any two lines loses nothing.
+
+    schedule the next tick ─► save the row (compare and set) ─► publish ─► note it ─► cancel the old tick
+
+The tick that waits is only cancelled when the outcome is out; until then, whoever dies is followed by a
+redelivered message or by that tick, and every line may run twice.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from services.attempt import Attempt
+from services.errors import Unavailable, VersionConflict
+from services.lifecycle import Call, Happened, Notice, Step, Ticked, next_step
+from services.messages import MAX_DATA_BYTES, event_data, notice_event, outcome_event, tick_message
+from services.models import Job, Stored
+from services.outbox import Outbox
+from services.ports import Clock, JobStore, MessageBus, PayloadStore
+
+MAX_CONFLICTS = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """The jobs of this service, and the one way to move them."""
+
+    store: JobStore
+    bus: MessageBus
+    payloads: PayloadStore
+    outbox: Outbox
+    attempt: Attempt
+    clock: Clock
+    chance: Callable[[], float]
+
+    async def tell(self, job_id: str, happened: Happened) -> Job | None:
+        """Apply what happened to a job; returns it as it is then, or None if there is no such job."""
+        stored = await self.store.load(job_id)
+        return None if stored is None else await self.move(stored, happened)
+
+    async def move(self, stored: Stored, happened: Happened) -> Job:
+        """Apply what happened to a job just loaded; a lost compare-and-set decides again on the new row."""
+        woken_by = happened.number if isinstance(happened, Ticked) else 0
+        for _ in range(MAX_CONFLICTS):
+            operation = self.attempt.provider(stored.job.provider).operations[stored.job.operation]
+            step = next_step(stored.job, happened, self.clock.now(), operation, self.chance())
+            try:
+                if step.call is not Call.START:
+                    return await self._carry_out(stored, step, woken_by)
+                # On record before it is sent: who finds the mark after a crash must not send blindly again.
+                version = await self.store.save(step.job, stored.version)
+                happened = await self.attempt.start(step.job)
+                stored = Stored(job=step.job, version=version)
+            except VersionConflict:
+                stored = await self._reload(stored.job.id)
+        raise Unavailable("a job changes too often to be saved")
+
+    async def publish_notice(self, notice: Notice, job: Job | None, traceparent: str | None) -> None:
+        """Tell consumers of a callback that settled nothing."""
+        now = self.clock.now()
+        await self.outbox.publish(notice_event(notice, job=job, now=now, traceparent=traceparent))
+
+    async def _carry_out(self, stored: Stored, step: Step, woken_by: int) -> Job:
+        job, version = await self._put_large_result_aside(step.job), stored.version
+        if step.look_at:
+            number = max(stored.job.tick, woken_by) + 1
+            tick = tick_message(job, number, step.look_at)
+            job = replace(job, tick=number, tick_sequence=await self.bus.schedule(tick, step.look_at))
+        if job.external_id and job.external_id != stored.job.external_id:
+            await self.store.link(job.provider, job.external_id, job.id)
+        if job != stored.job:
+            version = await self.store.save(job, version)
+        for notice in step.notices:
+            await self.publish_notice(notice, job, job.traceparent)
+        if job.status.settled and not job.published:
+            await self.outbox.publish(outcome_event(job), dataref=job.result_ref)
+            job = await self._note_published(Stored(job=job, version=version))
+            _log.info(
+                "job.settled",
+                extra={
+                    "job_id": job.id,
+                    "provider": job.provider,
+                    "operation": job.operation,
+                    "status": job.status,
+                },
+            )
+        replaced = step.look_at is not None or job.published != stored.job.published
+        if replaced and stored.job.tick != woken_by:
+            await self._cancel_tick(stored.job)
+        if step.call is Call.CANCEL:
+            await self.attempt.cancel(job)
+        return job
+
+    async def _put_large_result_aside(self, job: Job) -> Job:
+        if job.result is None or job.published:
+            return job
+        data = event_data(outcome_event(job))
+        if len(data) <= MAX_DATA_BYTES:
+            return job
+        # Named by its moment: two that settle at once write two documents, and the row names the winner's.
+        name = f"events/outcome-{job.id}-{job.settled_at:%Y%m%dT%H%M%S.%f}.json"
+        return replace(job, result=None, result_ref=await self.payloads.put(name, data))
+
+    async def _note_published(self, stored: Stored) -> Job:
+        while not stored.job.published:
+            noted = replace(stored.job, published=True)
+            try:
+                await self.store.save(noted, stored.version)
+            except VersionConflict:
+                stored = await self._reload(stored.job.id)
+            else:
+                return noted
+        return stored.job
+
+    async def _cancel_tick(self, job: Job) -> None:
+        if job.tick_sequence is None:
+            return
+        try:
+            await self.bus.cancel(job.tick_sequence)
+        except Unavailable:
+            _log.warning("tick.not_cancelled", extra={"job_id": job.id, "tick": job.tick})
+
+    async def _reload(self, job_id: str) -> Stored:
+        stored = await self.store.load(job_id)
+        if stored is None:
+            raise Unavailable("a job disappeared while it was being saved")
+        return stored

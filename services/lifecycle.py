@@ -1,0 +1,276 @@
+"""What a job does next: a pure function of the job, what happened, and the time.
+
+    accepted ──► running ──► succeeded | failed | canceled | expired
+        └► ambiguous ┘        (the first to settle wins; nothing goes back)
+
+No I/O, no clock, no chance of its own: `services.jobs` carries out what is decided here.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from services.models import HISTORY_LENGTH, Callback, Entry, Failure, Job, JsonObject, Status
+from services.providers.base import Operation, Started
+
+BACKOFF_BASE = timedelta(seconds=2)
+BACKOFF_CAP = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """A tick came due."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The provider took the start."""
+
+    started: Started
+    elapsed: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The provider refused the start for good."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutOff:
+    """The start did not happen, and may later."""
+
+    failure: Failure
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The start was sent and its answer is not known."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A verified callback of this provider came, with this message."""
+
+    provider: str
+    callback: Callback
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The caller asked for the end."""
+
+
+Happened = Ticked | Answered | Refused | PutOff | Lost | Called | CancelRequested
+
+
+class Call(StrEnum):
+    """A request to the provider."""
+
+    START = "start"
+    CANCEL = "cancel"
+
+
+class NoticeKind(StrEnum):
+    """What is worth a message besides the outcome."""
+
+    PROGRESS = "job.progress"
+    LATE_RESULT = "job.late_result"
+    ORPHANED = "callback.orphaned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """News about a callback that settles nothing."""
+
+    kind: NoticeKind
+    called: Called
+    superseded: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What to do: the row to write, the request to make, the notices to publish, when to look again.
+
+    `look_at` asks for a new tick in place of the one that waits; None leaves that one waiting.
+    """
+
+    job: Job
+    call: Call | None = None
+    look_at: datetime | None = None
+    notices: tuple[Notice, ...] = field(default=())
+
+
+def next_step(job: Job, happened: Happened, now: datetime, operation: Operation, chance: float) -> Step:
+    """Decide. `chance` in [0, 1) places a retry within its backoff window (full jitter).
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    match happened:
+        case Ticked():
+            return _ticked(job, happened.number, now, operation)
+        case Called():
+            return _called(job, happened, now)
+        case CancelRequested():
+            return _canceled(job, now)
+        case Answered():
+            return _answered(job, happened, now)
+        case Refused() | PutOff() | Lost():
+            return _not_started(job, happened, now, operation, chance)
+
+
+def backoff(attempt: int, chance: float) -> timedelta:
+    """Return how long to wait after this attempt (1 is the first): full jitter under a doubling ceiling."""
+    return min(BACKOFF_CAP, BACKOFF_BASE * (1 << min(attempt - 1, 16))) * chance
+
+
+def _ticked(job: Job, number: int, now: datetime, operation: Operation) -> Step:
+    if job.status.settled or number < job.tick:
+        return Step(job=job)
+    if now >= job.deadline_at:
+        failure = Failure(code="deadline", message="no outcome came before the deadline")
+        return Step(job=_settle(job, Status.EXPIRED, "deadline", now, failure=failure))
+    if job.attempt_since is not None:
+        lost = Failure(code="start_interrupted", message="the start was cut short: its answer is not known")
+        job = _note(replace(job, status=Status.AMBIGUOUS, attempt_since=None), now, "start.lost", lost.code)
+    waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)
+    if waiting and job.attempts < operation.max_attempts:
+        begun = replace(job, attempts=job.attempts + 1, attempt_since=now, updated_at=now)
+        return Step(job=begun, call=Call.START)
+    return Step(job=job, look_at=job.deadline_at)
+
+
+def _answered(job: Job, answered: Answered, now: datetime) -> Step:
+    started, elapsed_ms = answered.started, round(answered.elapsed / timedelta(milliseconds=1))
+    noted = _note(
+        replace(job, attempt_since=None, external_id=job.external_id or started.external_id),
+        now,
+        "start.answered",
+        elapsed_ms=elapsed_ms,
+    )
+    if job.status.settled:
+        return Step(job=noted, call=Call.CANCEL if job.status is Status.CANCELED else None)
+    if started.status.settled:
+        return Step(
+            job=_settle(
+                noted, started.status, "start answer", now, result=started.result, failure=started.failure
+            )
+        )
+    return Step(job=replace(noted, status=Status.RUNNING), look_at=job.deadline_at)
+
+
+def _not_started(
+    job: Job, happened: Refused | PutOff | Lost, now: datetime, operation: Operation, chance: float
+) -> Step:
+    words = {Refused: "start.refused", PutOff: "start.put_off", Lost: "start.lost"}
+    job = _note(replace(job, attempt_since=None), now, words[type(happened)], happened.failure.code)
+    if job.status is not Status.ACCEPTED and job.status is not Status.AMBIGUOUS:
+        return Step(job=job)
+    wait = backoff(job.attempts, chance)
+    exhausted = job.attempts >= operation.max_attempts
+    match happened:
+        case Refused() if job.status is Status.ACCEPTED or operation.idempotent:
+            return Step(job=_settle(job, Status.FAILED, "start refused", now, failure=happened.failure))
+        case PutOff() if job.status is Status.ACCEPTED and exhausted:
+            return Step(job=_settle(job, Status.FAILED, "retries exhausted", now, failure=happened.failure))
+        case PutOff():
+            wait = max(wait, happened.retry_after or timedelta(0))
+        case _:  # an earlier request may have been acted on, so no later answer can end the job
+            job = replace(job, status=Status.AMBIGUOUS)
+    again = not exhausted and (job.status is Status.ACCEPTED or operation.idempotent)
+    return Step(job=job, look_at=min(now + wait, job.deadline_at) if again else job.deadline_at)
+
+
+def _called(job: Job, called: Called, now: datetime) -> Step:
+    callback = called.callback
+    if called.provider != job.provider:
+        return Step(job=job, notices=(_orphan(called, "the job is another provider's"),))
+    if callback.external_id and job.external_id and callback.external_id != job.external_id:
+        return Step(job=job, notices=(_orphan(called, "the provider's id is another job's"),))
+    if callback.operation and callback.operation != job.operation:
+        return Step(job=job, notices=(_orphan(called, "the operation is another job's"),))
+    if callback.status is Status.UNKNOWN:
+        return Step(job=job)
+    if job.status.settled:
+        return Step(job=job, notices=_after_the_end(job, called))
+    known = replace(job, external_id=job.external_id or callback.external_id)
+    if callback.status.settled:
+        return Step(
+            job=_settle(
+                known,
+                callback.status,
+                f"callback {callback.event_type}",
+                now,
+                result=callback.result,
+                failure=callback.failure,
+            )
+        )
+    if callback.occurred_at and job.progress_at and callback.occurred_at < job.progress_at:
+        return Step(job=job, notices=(_progress(called, superseded=True),))
+    begun = replace(known, status=Status.RUNNING, progress_at=callback.occurred_at or job.progress_at)
+    if begun != job:
+        begun = _note(begun, now, "callback.progress", callback.event_type)
+    return Step(job=begun, notices=(_progress(called, superseded=False),))
+
+
+def _after_the_end(job: Job, called: Called) -> tuple[Notice, ...]:
+    callback = called.callback
+    if not callback.status.settled:
+        return (_progress(called, superseded=True),)
+    if callback.status is not job.status:
+        reason = f"the job had ended as {job.status}"
+        return (Notice(kind=NoticeKind.LATE_RESULT, called=called, reason=reason),)
+    return ()
+
+
+def _canceled(job: Job, now: datetime) -> Step:
+    if job.status.settled:
+        return Step(job=job)
+    failure = Failure(code="canceled", message="the caller canceled the job")
+    settled = _settle(job, Status.CANCELED, "cancel", now, failure=failure)
+    return Step(job=settled, call=Call.CANCEL if job.external_id else None)
+
+
+def _orphan(called: Called, reason: str) -> Notice:
+    return Notice(kind=NoticeKind.ORPHANED, called=called, reason=reason)
+
+
+def _progress(called: Called, *, superseded: bool) -> Notice:
+    return Notice(kind=NoticeKind.PROGRESS, called=called, superseded=superseded)
+
+
+def _settle(
+    job: Job,
+    status: Status,
+    by: str,
+    now: datetime,
+    *,
+    result: JsonObject | None = None,
+    failure: Failure | None = None,
+) -> Job:
+    if status is not Status.SUCCEEDED and failure is None:
+        failure = Failure(code=status.value, message="the provider gave no reason")
+    settled = replace(
+        job,
+        status=status,
+        settled_at=now,
+        attempt_since=None,
+        result=result,
+        failure=failure,
+    )
+    return _note(settled, now, f"settled.{status}", by)
+
+
+def _note(
+    job: Job, now: datetime, event: str, detail: str | None = None, elapsed_ms: int | None = None
+) -> Job:
+    entry = Entry(at=now, event=event, detail=detail, elapsed_ms=elapsed_ms)
+    return replace(job, updated_at=now, history=(*job.history, entry)[-HISTORY_LENGTH:])
