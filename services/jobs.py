@@ -71,7 +71,12 @@ class Jobs:
         if job.external_id and job.external_id != stored.job.external_id:
             await self.store.link(job.provider, job.external_id, job.id)
         if job != stored.job:
-            version = await self.store.save(job, version)
+            try:
+                version = await self.store.save(job, version)
+            except VersionConflict:
+                if step.look_at:
+                    await self._cancel_tick(job)
+                raise
         for notice in step.notices:
             await self.publish_notice(notice, job, job.traceparent)
         if job.status.settled and not job.published:

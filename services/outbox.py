@@ -21,9 +21,7 @@ SPOOL = "spool/"
 DRAIN_BATCH = 200
 
 _log = logging.getLogger(__name__)
-_MESSAGE: TypeAdapter[Message] = TypeAdapter(
-    Message, config={"ser_json_bytes": "base64", "val_json_bytes": "base64"}
-)
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,289 @@
+"""Every decision about a job, without I/O."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from services.lifecycle import (
+    Answered,
+    Call,
+    Called,
+    CancelRequested,
+    Happened,
+    Lost,
+    NoticeKind,
+    PutOff,
+    Refused,
+    Step,
+    Ticked,
+    backoff,
+    next_step,
+)
+from services.models import Callback, Failure, HttpRequest, Job, Status
+from services.providers.base import Operation, Started
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DEADLINE = NOW + timedelta(hours=1)
+FAILURE = Failure(code="some_code", message="some sentence")
+
+
+class Nothing(BaseModel):
+    pass
+
+
+def operation(*, idempotent: bool = False, max_attempts: int = 3) -> Operation:
+    return Operation(
+        input=Nothing,
+        result=Nothing,
+        start=lambda _: HttpRequest(method="POST", url="https://provider.example"),
+        read_start=lambda _: Started(),
+        idempotent=idempotent,
+        max_attempts=max_attempts,
+    )
+
+
+def job(status: Status = Status.RUNNING, **changes: object) -> Job:
+    fresh = Job(
+        id="job_1",
+        provider="acme",
+        operation="work",
+        status=status,
+        input={},
+        request_digest="d",
+        created_at=NOW,
+        updated_at=NOW,
+        deadline_at=DEADLINE,
+        settled_at=NOW if status.settled else None,
+        attempts=1,
+    )
+    return replace(fresh, **changes)  # type: ignore[arg-type] # fields by name, checked by Job itself
+
+
+def callback(status: Status, **changes: object) -> Called:
+    fresh = Callback(event_id="evt_1", event_type="work.changed", status=status)
+    said = replace(fresh, **changes)  # type: ignore[arg-type] # fields by name, checked by Callback itself
+    return Called(provider="acme", callback=said, message_id="callback-1")
+
+
+def decide(
+    at: Job,
+    happened: Happened,
+    *,
+    now: datetime = NOW,
+    idempotent: bool = False,
+    max_attempts: int = 3,
+) -> Step:
+    return next_step(at, happened, now, operation(idempotent=idempotent, max_attempts=max_attempts), 0.5)
+
+
+class TestTick:
+    def test_starts_an_accepted_job_and_leaves_a_mark_that_it_did(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempts=0), Ticked(number=1))
+        assert step.call is Call.START
+        assert (step.job.attempts, step.job.attempt_since) == (1, NOW)
+
+    def test_does_not_start_again_what_may_have_reached_a_provider_without_idempotency(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempt_since=NOW), Ticked(number=1))
+        assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
+
+    def test_starts_again_what_may_have_reached_a_provider_with_idempotency(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempt_since=NOW), Ticked(number=1), idempotent=True)
+        assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
+
+    def test_leaves_an_ambiguous_job_waiting_once_its_attempts_are_used_up(self) -> None:
+        step = decide(job(Status.AMBIGUOUS, attempts=3), Ticked(number=1), idempotent=True)
+        assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
+
+    def test_keeps_a_running_job_waiting_until_its_deadline(self) -> None:
+        step = decide(job(), Ticked(number=1))
+        assert (step.job.status, step.look_at) == (Status.RUNNING, DEADLINE)
+
+    @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.AMBIGUOUS, Status.RUNNING])
+    def test_expires_an_open_job_at_its_deadline(self, status: Status) -> None:
+        step = decide(job(status), Ticked(number=1), now=DEADLINE)
+        assert step.job.status is Status.EXPIRED
+        assert step.job.failure is not None
+        assert step.job.failure.code == "deadline"
+
+    def test_does_not_expire_a_job_a_moment_before_its_deadline(self) -> None:
+        assert decide(job(), Ticked(number=1), now=DEADLINE - timedelta(milliseconds=1)).job == job()
+
+    def test_does_nothing_when_a_newer_tick_waits(self) -> None:
+        stale = job(Status.ACCEPTED, attempts=0, tick=3)
+        step = decide(stale, Ticked(number=2), now=DEADLINE)
+        assert (step.job, step.call, step.look_at) == (stale, None, None)
+
+    def test_counts_when_its_number_was_never_noted(self) -> None:
+        assert decide(job(Status.ACCEPTED, attempts=0, tick=1), Ticked(number=2)).call is Call.START
+
+    def test_changes_nothing_about_a_settled_job(self) -> None:
+        step = decide(job(Status.SUCCEEDED), Ticked(number=1), now=DEADLINE)
+        assert (step.job, step.call, step.look_at) == (job(Status.SUCCEEDED), None, None)
+
+
+class TestStartAnswer:
+    def test_makes_the_job_run_and_looks_again_at_the_deadline(self) -> None:
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(milliseconds=120))
+        step = decide(job(Status.ACCEPTED, attempt_since=NOW), answered)
+        assert (step.job.status, step.job.external_id, step.look_at) == (Status.RUNNING, "x_1", DEADLINE)
+        assert step.job.attempt_since is None
+        assert step.job.history[-1].elapsed_ms == 120
+
+    def test_settles_the_job_if_it_is_the_result(self) -> None:
+        started = Started(status=Status.SUCCEEDED, result={"t": 1})
+        step = decide(job(Status.ACCEPTED), Answered(started=started, elapsed=timedelta(0)))
+        assert (step.job.status, step.job.result, step.job.settled_at) == (Status.SUCCEEDED, {"t": 1}, NOW)
+
+    def test_only_adds_the_external_id_when_a_callback_was_faster(self) -> None:
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0))
+        step = decide(job(Status.SUCCEEDED, result={"ok": True}), answered)
+        assert (step.job.status, step.job.external_id, step.call) == (Status.SUCCEEDED, "x_1", None)
+
+    def test_cancels_at_the_provider_what_was_canceled_meanwhile(self) -> None:
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0))
+        step = decide(job(Status.CANCELED), answered)
+        assert (step.job.status, step.call) == (Status.CANCELED, Call.CANCEL)
+
+    def test_fails_the_job_if_it_is_a_refusal(self) -> None:
+        step = decide(job(Status.ACCEPTED), Refused(failure=FAILURE))
+        assert (step.job.status, step.job.failure) == (Status.FAILED, FAILURE)
+
+    def test_cannot_fail_by_a_refusal_what_an_earlier_request_may_have_started(self) -> None:
+        step = decide(job(Status.AMBIGUOUS), Refused(failure=FAILURE))
+        assert (step.job.status, step.look_at) == (Status.AMBIGUOUS, DEADLINE)
+
+    def test_fails_by_a_refusal_that_idempotency_makes_the_answer_to_the_earlier_request_too(self) -> None:
+        assert decide(job(Status.AMBIGUOUS), Refused(failure=FAILURE), idempotent=True).job.status is (
+            Status.FAILED
+        )
+
+    def test_put_off_is_tried_again_within_the_backoff_window(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempts=2), PutOff(failure=FAILURE))
+        assert (step.job.status, step.look_at) == (Status.ACCEPTED, NOW + timedelta(seconds=2))
+
+    def test_put_off_waits_at_least_as_long_as_the_provider_asks(self) -> None:
+        step = decide(job(Status.ACCEPTED), PutOff(failure=FAILURE, retry_after=timedelta(seconds=90)))
+        assert step.look_at == NOW + timedelta(seconds=90)
+
+    def test_put_off_never_waits_past_the_deadline(self) -> None:
+        step = decide(job(Status.ACCEPTED), PutOff(failure=FAILURE, retry_after=timedelta(days=9)))
+        assert step.look_at == DEADLINE
+
+    def test_put_off_too_often_fails_the_job_with_the_last_reason(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempts=3), PutOff(failure=FAILURE))
+        assert (step.job.status, step.job.failure) == (Status.FAILED, FAILURE)
+
+    def test_put_off_too_often_leaves_an_ambiguous_job_to_its_callback_or_deadline(self) -> None:
+        step = decide(job(Status.AMBIGUOUS, attempts=3), PutOff(failure=FAILURE), idempotent=True)
+        assert (step.job.status, step.look_at) == (Status.AMBIGUOUS, DEADLINE)
+
+    def test_lost_is_never_sent_again_without_idempotency(self) -> None:
+        step = decide(job(Status.ACCEPTED), Lost(failure=FAILURE))
+        assert (step.job.status, step.look_at) == (Status.AMBIGUOUS, DEADLINE)
+
+    def test_lost_is_sent_again_soon_with_idempotency(self) -> None:
+        step = decide(job(Status.ACCEPTED), Lost(failure=FAILURE), idempotent=True)
+        assert (step.job.status, step.look_at) == (Status.AMBIGUOUS, NOW + timedelta(seconds=1))
+
+    @pytest.mark.parametrize(
+        "happened", [PutOff(failure=FAILURE), Lost(failure=FAILURE), Refused(failure=FAILURE)]
+    )
+    @pytest.mark.parametrize("status", [Status.RUNNING, Status.SUCCEEDED, Status.CANCELED])
+    def test_no_failed_start_takes_back_what_a_callback_said(
+        self, status: Status, happened: PutOff | Lost | Refused
+    ) -> None:
+        assert decide(job(status), happened).job.status is status
+
+
+class TestCallback:
+    @pytest.mark.parametrize("open_status", [Status.ACCEPTED, Status.AMBIGUOUS, Status.RUNNING])
+    @pytest.mark.parametrize(
+        "end", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED], ids=lambda s: s.value
+    )
+    def test_settles_an_open_job(self, open_status: Status, end: Status) -> None:
+        step = decide(job(open_status), callback(end, external_id="x_1"))
+        assert (step.job.status, step.job.settled_at, step.job.external_id) == (end, NOW, "x_1")
+        assert step.notices == ()
+
+    def test_carries_its_result(self) -> None:
+        assert decide(job(), callback(Status.SUCCEEDED, result={"a": 1})).job.result == {"a": 1}
+
+    def test_that_fails_without_a_reason_still_gives_one(self) -> None:
+        failure = decide(job(), callback(Status.FAILED)).job.failure
+        assert failure == Failure(code="failed", message="the provider gave no reason")
+
+    def test_of_progress_makes_the_job_run_and_is_told(self) -> None:
+        step = decide(job(Status.AMBIGUOUS), callback(Status.RUNNING))
+        assert (step.job.status, step.look_at) == (Status.RUNNING, None)
+        assert [(n.kind, n.superseded) for n in step.notices] == [(NoticeKind.PROGRESS, False)]
+
+    def test_of_older_progress_is_told_as_superseded_and_changes_nothing(self) -> None:
+        later = job(progress_at=NOW)
+        step = decide(later, callback(Status.RUNNING, occurred_at=NOW - timedelta(seconds=1)))
+        assert step.job == later
+        assert [(n.kind, n.superseded) for n in step.notices] == [(NoticeKind.PROGRESS, True)]
+
+    def test_of_progress_after_the_end_is_told_as_superseded(self) -> None:
+        step = decide(job(Status.SUCCEEDED), callback(Status.RUNNING))
+        assert step.job == job(Status.SUCCEEDED)
+        assert [(n.kind, n.superseded) for n in step.notices] == [(NoticeKind.PROGRESS, True)]
+
+    def test_of_another_end_is_a_late_result_and_never_a_second_outcome(self) -> None:
+        step = decide(job(Status.EXPIRED), callback(Status.SUCCEEDED))
+        assert step.job == job(Status.EXPIRED)
+        assert [n.kind for n in step.notices] == [NoticeKind.LATE_RESULT]
+
+    def test_of_the_same_end_is_nothing_new(self) -> None:
+        step = decide(job(Status.SUCCEEDED), callback(Status.SUCCEEDED))
+        assert (step.job, step.notices) == (job(Status.SUCCEEDED), ())
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            callback(Status.SUCCEEDED, external_id="x_2"),
+            callback(Status.SUCCEEDED, operation="other"),
+            replace(callback(Status.SUCCEEDED), provider="mallory"),
+        ],
+        ids=["external id", "operation", "provider"],
+    )
+    def test_of_another_job_settles_nothing_and_is_kept(self, foreign: Called) -> None:
+        ours = job(external_id="x_1")
+        step = decide(ours, foreign)
+        assert step.job == ours
+        assert [n.kind for n in step.notices] == [NoticeKind.ORPHANED]
+
+    def test_with_a_word_nobody_listed_changes_nothing(self) -> None:
+        step = decide(job(), callback(Status.UNKNOWN))
+        assert (step.job, step.notices) == (job(), ())
+
+
+class TestCancel:
+    def test_settles_an_open_job_and_tells_the_provider(self) -> None:
+        step = decide(job(external_id="x_1"), CancelRequested())
+        assert (step.job.status, step.call) == (Status.CANCELED, Call.CANCEL)
+
+    def test_tells_no_provider_that_has_not_answered_yet(self) -> None:
+        assert decide(job(Status.ACCEPTED), CancelRequested()).call is None
+
+    def test_changes_nothing_about_a_settled_job(self) -> None:
+        step = decide(job(Status.FAILED), CancelRequested())
+        assert (step.job, step.call) == (job(Status.FAILED), None)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "chance", "seconds"),
+    [(1, 1.0, 2), (2, 1.0, 4), (5, 1.0, 32), (9, 1.0, 300), (5000, 1.0, 300), (3, 0.25, 2), (4, 0.0, 0)],
+)
+def test_backoff_doubles_up_to_five_minutes_and_chance_places_it(
+    attempt: int, chance: float, seconds: int
+) -> None:
+    assert backoff(attempt, chance) == timedelta(seconds=seconds)
+
+
+def test_the_history_keeps_the_newest_fifty_entries() -> None:
+    long = job(Status.ACCEPTED, attempts=1)
+    for _ in range(60):
+        long = decide(long, PutOff(failure=FAILURE), max_attempts=99).job
+    assert len(long.history) == 50
