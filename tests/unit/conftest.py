@@ -29,7 +29,6 @@ from services.models import (
     HttpAnswer,
     HttpRequest,
     Job,
-    JsonObject,
     Message,
     Status,
 )
@@ -263,7 +262,7 @@ class World:
     def events(self, kind: str) -> list[Message]:
         return [m for m in self.bus.published if m.properties["kind"] == kind]
 
-    def outcomes(self) -> list[tuple[str, JsonObject]]:
+    def outcomes(self) -> list[tuple[str, dict[str, Any]]]:
         return [(m.subject, json.loads(m.body)["data"]) for m in self.events("outcome")]
 
 
