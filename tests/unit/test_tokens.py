@@ -1,0 +1,87 @@
+"""The token in a callback address: what we minted for this provider, and nothing else, opens a job."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.errors import NotVerified, OperatorError, Reason
+from services.tokens import Token, mint, read
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+KEY, OTHER = "a" * 32, "b" * 32
+TOKEN = Token(job_id="job_1", provider="acme", expires_at=NOW + timedelta(hours=1))
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_says_what_it_was_minted_with() -> None:
+    traced = replace(TOKEN, traceparent=TRACE)
+    assert read(mint(traced, KEY), [KEY], provider="acme", now=NOW) == traced
+
+
+def test_is_one_path_segment_that_needs_no_escaping() -> None:
+    text = mint(replace(TOKEN, job_id="j" * 64, provider="p" * 32, traceparent=TRACE), KEY)
+    assert len(text) < 300
+    assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+def test_stays_the_same_from_release_to_release() -> None:
+    # printf '1|1772370000|acme|job_1|' | openssl dgst -sha256 -hmac aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa -binary
+    assert mint(TOKEN, KEY) == (
+        "MXwxNzcyMzcwMDAwfGFjbWV8am9iXzF8.indWwQThctgLrMq9JdNVLCPZdJQnN1crFpX1JgjJCXI"
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "keys", "now", "reason"),
+    [
+        ("other", [KEY], NOW, Reason.WRONG_TOKEN),
+        ("acme", [OTHER], NOW, Reason.WRONG_TOKEN),
+        ("acme", [], NOW, Reason.WRONG_TOKEN),
+        ("acme", [KEY], NOW + timedelta(hours=1), Reason.EXPIRED_TOKEN),
+    ],
+    ids=["another provider", "another key", "no key", "expired"],
+)
+def test_opens_nothing_else(provider: str, keys: list[str], now: datetime, reason: Reason) -> None:
+    with pytest.raises(NotVerified) as refused:
+        read(mint(TOKEN, KEY), keys, provider=provider, now=now)
+    assert refused.value.reason is reason
+
+
+def test_opens_until_the_moment_it_expires() -> None:
+    read(mint(TOKEN, KEY), [OTHER, KEY], provider="acme", now=NOW + timedelta(minutes=59, seconds=59))
+
+
+def test_has_one_spelling_only() -> None:
+    text = mint(TOKEN, KEY)
+    last = text[-1]
+    twin = chr(ord(last) + 1)  # differs in the bits that base64 leaves over
+    for changed in (
+        text + "=",
+        text + "A",
+        text[:-1] + twin,
+        text.replace(".", ".."),
+        " " + text,
+        text + "\n",
+    ):
+        with pytest.raises(NotVerified):
+            read(changed, [KEY], provider="acme", now=NOW)
+
+
+@pytest.mark.parametrize("key", ["", "short", "a" * 31])
+def test_a_weak_key_is_the_operators_to_mend(key: str) -> None:
+    with pytest.raises(OperatorError, match="callback-token-key is shorter than 32"):
+        mint(TOKEN, key)
+
+
+@given(st.text(max_size=700))
+@example("")
+@example(".")
+@example("A" * 600 + "." + "A" * 43)
+@example("\udcff.\udcff")
+@example("MXwxNzcyMzcwMDAwfGFjbWV8am9iXzF8.")
+def test_any_other_text_is_not_verified_and_nothing_else(text: str) -> None:
+    with pytest.raises(NotVerified):
+        read(text, [KEY], provider="acme", now=NOW)
