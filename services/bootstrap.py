@@ -175,9 +175,10 @@ def _bus(settings: Settings) -> MessageBus:
     from services.adapters.servicebus import ServiceBusBus
 
     def connect() -> ServiceBusClient:
+        # No retries inside the SDK: what a send cannot do within its budget, the spool does.
         if settings.servicebus:
-            return ServiceBusClient.from_connection_string(settings.servicebus)
-        return ServiceBusClient(settings.servicebus_namespace, _credential())
+            return ServiceBusClient.from_connection_string(settings.servicebus, retry_total=0)
+        return ServiceBusClient(settings.servicebus_namespace, _credential(), retry_total=0)
 
     return ServiceBusBus(connect, topic=TOPIC, queue=QUEUE)
 
