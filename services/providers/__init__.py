@@ -1,0 +1,62 @@
+"""The registry: which providers there are, and the enabled ones as the settings describe them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from services.errors import OperatorError
+from services.models import is_name
+from services.providers import replicate, standard, stripe, weather
+from services.providers.base import Provider
+from services.providers.options import check_url, setting
+
+BUILT_IN: Mapping[str, Provider] = {
+    provider.name: provider for provider in (replicate.PROVIDER, stripe.PROVIDER, weather.PROVIDER)
+}
+
+
+def providers(enabled: Sequence[str], options: Mapping[str, Mapping[str, str]]) -> Mapping[str, Provider]:
+    """Return the enabled providers by name; any that is not built in is a `standard` one.
+
+    `options` has, for each provider's name, its options by lower-case name: `PROVIDER_ACME__START_URL` is
+    `{"acme": {"start_url": …}}`. Raises OperatorError with a line for each setting that is wrong.
+    """
+    found: dict[str, Provider] = {}
+    problems: list[str] = []
+    for name in dict.fromkeys(enabled):
+        try:
+            found[name] = _provider(name, options.get(name, {}))
+        except OperatorError as error:
+            problems.append(str(error))
+    if problems:
+        raise OperatorError("\n".join(problems))
+    return found
+
+
+def _provider(name: str, options: Mapping[str, str]) -> Provider:
+    if not is_name(name):
+        raise OperatorError(
+            f"{name!r} cannot name a provider: a-z 0-9 _, a letter first, at most 32 characters"
+        )
+    if name in BUILT_IN:
+        return _built_in(BUILT_IN[name], options)
+    if "start_url" not in options:
+        known = ", ".join(BUILT_IN)
+        raise OperatorError(
+            f"{setting(name, 'start_url')}: is missing, and {name} is not built in ({known} are)"
+        )
+    return standard.provider(name, options)
+
+
+def _built_in(provider: Provider, options: Mapping[str, str]) -> Provider:
+    problems = [
+        f"{setting(provider.name, option)}: there is no such option; {provider.name} takes API_URL"
+        for option in options
+        if option != "api_url"
+    ]
+    try:
+        api_url = check_url(options.get("api_url", provider.api_url)).rstrip("/")
+    except ValueError as error:
+        problems.append(f"{setting(provider.name, 'api_url')}: {error}")
+    if problems:
+        raise OperatorError("\n".join(problems))
+    return replace(provider, api_url=api_url)

@@ -1,6 +1,7 @@
 """What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,7 +68,6 @@ class Operation:
     """One kind of job that a provider does.
 
     `idempotent`: the provider acts once for one job id, however often the start is sent.
-    `correlates_by_external_id`: callbacks do not carry our job id, only the provider's own.
     `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole.
     """
 
@@ -77,7 +77,6 @@ class Operation:
     read_start: Callable[[HttpAnswer], Started]
     cancel: Callable[[Cancel], HttpRequest] | None = None
     idempotent: bool = False
-    correlates_by_external_id: bool = False
     start_budget: timedelta = timedelta(seconds=3)
     max_attempts: int = 8
     deadline: timedelta = timedelta(hours=24)
@@ -144,11 +143,14 @@ class Provider:
 def parse_object(body: bytes) -> JsonObject:
     """Read a JSON object as a provider sends it.
 
-    Raises NotUnderstood for anything else: other encodings than UTF-8, NaN and Infinity, a name that stands
-    twice (https://www.rfc-editor.org/rfc/rfc8259#section-4), nesting deeper than 64.
+    Raises NotUnderstood for anything else: other encodings than UTF-8, NaN, Infinity and numbers as large
+    (1e999), a name that stands twice (https://www.rfc-editor.org/rfc/rfc8259#section-4), nesting deeper
+    than 64. Half a surrogate pair becomes a question mark.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = _parse(body.decode("utf-8"))
+        if b"\\u" in body:  # an escape can name half a character, which nothing could write down again
+            value = _parse(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
     except RecursionError:
         raise NotUnderstood("the body is nested too deeply") from None
     except ValueError:
@@ -160,11 +162,22 @@ def parse_object(body: bytes) -> JsonObject:
     return value
 
 
+def _parse(text: str) -> Any:  # noqa: ANN401 - JSON, until it is looked at
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands twice")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _refuse_constant(_: str) -> None:
@@ -185,19 +198,18 @@ def _depth(value: JsonValue) -> int:
     return depth
 
 
-def declared(model: type[BaseModel], payload: object) -> JsonObject:
+def declared(model: type[BaseModel], payload: JsonValue) -> JsonObject:
     """Keep only the fields that a result model declares, and no control characters in any string.
 
     Raises NotUnderstood if the payload does not fit the model.
     """
     try:
-        found = model.model_validate(payload)
+        found = model.model_validate(clean(payload))
     except ValidationError as error:
         places = ", ".join(sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors()}))
         raise NotUnderstood(f"the result does not fit its model at: {places[:200]}") from None
-    cleaned = clean(found.model_dump(mode="json", by_alias=True, exclude_unset=True))
-    assert isinstance(cleaned, dict)  # noqa: S101 - a model's dump is an object
-    return cleaned
+    dumped: JsonObject = found.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return dumped
 
 
 def clean(value: JsonValue) -> JsonValue:

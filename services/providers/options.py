@@ -1,0 +1,107 @@
+"""The settings that describe a provider: their names, what they may hold, and what is wrong with them."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from services.models import Status
+
+_OURS = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_AUTH = re.compile(r"bearer|none|header:[A-Za-z0-9-]{1,64}", re.ASCII)
+
+
+def setting(provider: str, option: str) -> str:
+    """Return the name of the environment variable that sets a provider's option."""
+    return f"PROVIDER_{provider.upper()}__{option.upper()}"
+
+
+def check_url(text: str) -> str:
+    """Return an absolute http or https address as it is; raises ValueError for anything else."""
+    parts = urlsplit(text)
+    printable = all("!" <= c <= "~" for c in text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not printable:
+        raise ValueError("give an absolute http or https address without a user name")
+    if parts.fragment or parts.port == 0:
+        raise ValueError("give an address without a fragment, and with a port that exists")
+    return text
+
+
+def _check_path(text: str) -> str:
+    if not all(_NAME.fullmatch(name) for name in text.split(".")):
+        raise ValueError("give names of A-Z a-z 0-9 _ - joined by full stops, such as data.id")
+    return text
+
+
+def _check_auth(text: str) -> str:
+    if not _AUTH.fullmatch(text):
+        raise ValueError("give bearer, none, or header: and a header's name, such as header:X-Api-Key")
+    return text
+
+
+def _check_cancel_url(text: str) -> str:
+    if "{id}" not in text:
+        raise ValueError("give an address with {id} where the provider's id of the job belongs")
+    check_url(text.replace("{id}", "id"))
+    return text
+
+
+def _check_header(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("give a header's name, such as Idempotency-Key")
+    return text.lower()
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(_NAME.fullmatch(name) for name in names) or len(set(names)) != len(names):
+        raise ValueError("give different field names divided by commas, such as url,pages")
+    return names
+
+
+def _split_statuses(text: str) -> dict[str, Status]:
+    pairs = [item.partition("=") for item in text.split(",")]
+    found = {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
+    if len(found) != len(pairs) or "" in found or not set(found.values()) <= set(_OURS):
+        raise ValueError(f"give pairs such as done=succeeded,error=failed; ours are {', '.join(_OURS)}")
+    return {theirs: Status(ours) for theirs, ours in found.items()}
+
+
+Path = Annotated[str, AfterValidator(_check_path)]
+
+
+class Options(BaseModel):
+    """The settings of one provider; each is PROVIDER_<NAME>__ and the field's name in upper case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start_url: Annotated[str, AfterValidator(check_url)]
+    auth: Annotated[str, AfterValidator(_check_auth)] = "bearer"
+    callback_url_field: Path = "callback_url"
+    input_field: Path | None = None
+    id_field: Path = "id"
+    status_field: Path = "status"
+    result_field: Path = "result"
+    error_field: Path = "error"
+    event_type_field: Path = "type"
+    job_id_field: Path | None = None
+    statuses: Annotated[dict[str, Status], BeforeValidator(_split_statuses)] = {}
+    result_fields: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = ()
+    idempotency_header: Annotated[str, AfterValidator(_check_header)] | None = None
+    cancel_url: Annotated[str, AfterValidator(_check_cancel_url)] | None = None
+    deadline_seconds: int = Field(86400, ge=1, le=604800)
+
+
+def problems_in(name: str, error: ValidationError) -> list[str]:
+    """Return a line for each setting of a provider that is wrong."""
+    said = {
+        "missing": "is missing: give the address that starts a job",
+        "extra_forbidden": "there is no such option",
+    }
+    found = []
+    for one in error.errors(include_url=False):
+        message = said.get(one["type"], one["msg"].removeprefix("Value error, "))
+        found.append(f"{setting(name, str(one['loc'][0]))}: {message}")
+    return found

@@ -1,0 +1,95 @@
+"""How the JSON of providers is read: what is odd is None, a plain word, or NotUnderstood; nothing else."""
+
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from services.errors import NotUnderstood
+from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status
+from services.providers.base import clean_text, parse_object, plain_refusal
+
+MAX_TEXT = 255
+MAX_MESSAGE = 1000
+_AUTHENTICATION = (401, 403)
+
+
+def at(value: JsonValue, path: str) -> JsonValue:
+    """Return what stands at a dotted path; None if nothing does."""
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def text_at(payload: JsonObject, path: str) -> str:
+    """Return the identifying text at a dotted path: 1 to 255 characters without control characters."""
+    value = at(payload, path)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or clean_text(value) != value:
+        raise NotUnderstood(f"there is no usable text at {path}")
+    return value
+
+
+def header_text(delivery: Delivery, name: str) -> str:
+    """Return a header that the signature covers."""
+    return text_at({name: delivery.headers.get(name)}, name)
+
+
+def object_at(payload: JsonObject, path: str) -> JsonObject:
+    """Return the object at a dotted path."""
+    value = at(payload, path)
+    if not isinstance(value, dict):
+        raise NotUnderstood(f"there is no object at {path}")
+    return value
+
+
+def time_from_unix(value: JsonValue) -> datetime | None:
+    """Read seconds since 1970; None for anything that is no such time."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def time_from_text(value: JsonValue) -> datetime | None:
+    """Read an RFC 3339 time; None for anything else, also for a time without a zone."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def told(code: JsonValue, message: JsonValue, *, otherwise: str) -> Failure:
+    """Say why something failed in the provider's words; `otherwise` is the code where it gave none."""
+    known = clean_text(code)[:MAX_TEXT] if isinstance(code, str) else ""
+    said = clean_text(message)[:MAX_MESSAGE].strip() if isinstance(message, str) else ""
+    return Failure(code=known or otherwise, message=said or "the provider gave no reason")
+
+
+def refusal_body(answer: HttpAnswer) -> JsonObject | None:
+    """Return what a refusal says that a caller may see; None if it says nothing readable.
+
+    What is said of a rejected key is the operator's, and may repeat a part of it: None as well.
+    """
+    if answer.status in _AUTHENTICATION:
+        return None
+    try:
+        return parse_object(answer.body)
+    except NotUnderstood:
+        return None
+
+
+def refusal_in(answer: HttpAnswer, path: str) -> Failure:
+    """Say why a provider refused, in its own sentence at a dotted path."""
+    body = refusal_body(answer)
+    if body is None or not isinstance(at(body, path), str):
+        return plain_refusal(answer)
+    return told(None, at(body, path), otherwise="provider_refused")
+
+
+def status_in(words: dict[str, Status], word: JsonValue) -> Status:
+    """Translate a provider's word; unlisted ones are UNKNOWN."""
+    return words.get(word, Status.UNKNOWN) if isinstance(word, str) else Status.UNKNOWN

@@ -1,0 +1,213 @@
+"""Any API that takes a callback address and signs by Standard Webhooks, described by settings alone.
+
+PROVIDER_ACME__START_URL makes a provider `acme`; the other settings say where things stand in its JSON, as
+dotted paths. A path is looked for in the body, and where it is not found, inside the `data` object that
+Standard Webhooks puts around an event.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError, create_model
+
+from services.errors import OperatorError
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
+from services.providers.base import (
+    Cancel,
+    Completion,
+    Operation,
+    Provider,
+    Start,
+    Started,
+    declared,
+    parse_object,
+    plain_refusal,
+)
+from services.providers.options import Options, problems_in
+from services.providers.reading import at, header_text, refusal_body, status_in, text_at, time_from_text, told
+from services.signatures.catalogue import STANDARD_WEBHOOKS
+
+STATUSES = {
+    **dict.fromkeys(("accepted", "queued", "pending", "starting", "started"), Status.RUNNING),
+    **dict.fromkeys(("running", "processing", "in_progress"), Status.RUNNING),
+    **dict.fromkeys(("succeeded", "success", "completed", "done"), Status.SUCCEEDED),
+    **dict.fromkeys(("failed", "failure", "error", "expired"), Status.FAILED),
+    **dict.fromkeys(("canceled", "cancelled", "aborted"), Status.CANCELED),
+}
+
+
+class AnyInput(RootModel[dict[str, JsonValue]]):
+    """What the provider takes: any JSON object."""
+
+
+class AnyResult(BaseModel):
+    """What the provider gives: the whole object, because no RESULT_FIELDS are declared."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def provider(name: str, options: Mapping[str, str]) -> Provider:
+    """Declare a provider from its settings; raises OperatorError with a line for each wrong one."""
+    try:
+        found = Options.model_validate(dict(options))
+    except ValidationError as error:
+        raise OperatorError("\n".join(problems_in(name, error))) from None
+    # https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates: no underscores
+    secrets = name.replace("_", "-")
+    result = _result_model(found.result_fields)
+    operation = Operation(
+        input=AnyInput,
+        result=result,
+        start=partial(_start, found),
+        read_start=partial(_read_start, found, result),
+        cancel=partial(_cancel, found) if found.cancel_url else None,
+        idempotent=found.idempotency_header is not None,
+        deadline=timedelta(seconds=found.deadline_seconds),
+    )
+    return Provider(
+        name=name,
+        documentation="https://www.standardwebhooks.com",
+        completion=Completion.WEBHOOK,
+        api_url=found.start_url,
+        api_key=None if found.auth == "none" else f"{secrets}-api-key",
+        scheme=STANDARD_WEBHOOKS,
+        signing_secret=f"{secrets}-signing-secret",
+        operations={"job": operation},
+        default_operation="job",
+        read=partial(_read, found, result),
+        refusal=partial(_refusal, found),
+        # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts
+        patience=timedelta(seconds=15),
+    )
+
+
+def _result_model(names: tuple[str, ...]) -> type[BaseModel]:
+    if not names:
+        return AnyResult
+    fields = {f"field_{i}": (JsonValue, Field(None, alias=name)) for i, name in enumerate(names)}
+    return create_model("DeclaredResult", **cast("dict[str, Any]", fields))
+
+
+def _start(options: Options, job: Start) -> HttpRequest:
+    given: JsonObject = job.input.model_dump()
+    body: JsonObject = {}
+    if options.input_field:
+        _put(body, options.input_field, given)
+    else:
+        body = given
+    _put(body, options.callback_url_field, job.callback_url)  # after the input, which must not redirect it
+    if options.job_id_field:
+        _put(body, options.job_id_field, job.job_id)
+    headers = {"content-type": "application/json", **_credentials(options, job.api_key)}
+    if options.idempotency_header:
+        headers[options.idempotency_header] = job.job_id
+    return HttpRequest(method="POST", url=job.api_url, headers=headers, body=json.dumps(body).encode())
+
+
+def _cancel(options: Options, job: Cancel) -> HttpRequest:
+    url = cast("str", options.cancel_url).replace("{id}", quote(job.external_id, safe=""))
+    return HttpRequest(method="POST", url=url, headers=_credentials(options, job.api_key))
+
+
+def _credentials(options: Options, api_key: str) -> dict[str, str]:
+    if options.auth == "bearer":
+        return {"authorization": f"Bearer {api_key}"}
+    header = options.auth.removeprefix("header:").lower()
+    return {} if options.auth == "none" else {header: api_key}
+
+
+def _put(body: JsonObject, path: str, value: JsonValue) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        inner = body.get(name)
+        if not isinstance(inner, dict):
+            inner = body[name] = {}
+        body = inner
+    body[last] = value
+
+
+def _find(payload: JsonObject, path: str) -> JsonValue:
+    found = at(payload, path)
+    # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#payload-structure
+    return at(payload, f"data.{path}") if found is None else found
+
+
+def _external_id(options: Options, payload: JsonObject) -> str | None:
+    found = _find(payload, options.id_field)
+    if found is None:
+        return None
+    number = isinstance(found, int) and not isinstance(found, bool)
+    return text_at({"id": str(found) if number else found}, "id")
+
+
+def _status(options: Options, word: JsonValue) -> Status:
+    listed = status_in(options.statuses, word)
+    if listed is Status.UNKNOWN and isinstance(word, str):
+        return status_in(STATUSES, word.lower())
+    return listed
+
+
+def _read_start(options: Options, result: type[BaseModel], answer: HttpAnswer) -> Started:
+    payload = parse_object(answer.body)
+    if not isinstance(payload.get("data"), dict):
+        payload["data"] = dict(
+            payload
+        )  # an answer has no envelope: a path into `data` means the answer itself
+    external_id = _external_id(options, payload)
+    status = _status(options, _find(payload, options.status_field))
+    if not status.settled:
+        return Started(external_id=external_id)
+    value, failure = _outcome(options, result, payload, status)
+    return Started(external_id=external_id, status=status, result=value, failure=failure)
+
+
+def _read(options: Options, result: type[BaseModel], delivery: Delivery) -> tuple[Callback, ...]:
+    payload = parse_object(delivery.body)
+    event_type, word = (_find(payload, path) for path in (options.event_type_field, options.status_field))
+    word = event_type if word is None else word
+    status = _status(options, word)
+    value, failure = _outcome(options, result, payload, status)
+    job_id = _find(payload, options.job_id_field) if options.job_id_field else None
+    callback = Callback(
+        event_id=header_text(delivery, "webhook-id"),
+        event_type=text_at({"type": word if event_type is None else event_type}, "type"),
+        status=status,
+        operation="job",
+        job_id=job_id if isinstance(job_id, str) and is_id(job_id) else None,
+        external_id=_external_id(options, payload),
+        occurred_at=time_from_text(payload.get("timestamp")),
+        result=value,
+        failure=failure,
+    )
+    return (callback,)
+
+
+def _outcome(
+    options: Options, result: type[BaseModel], payload: JsonObject, status: Status
+) -> tuple[JsonObject | None, Failure | None]:
+    if status is Status.SUCCEEDED:
+        found = _find(payload, options.result_field)
+        if found is not None and not isinstance(found, dict):
+            found = {options.result_field.rpartition(".")[2]: found}
+        return None if found is None else declared(result, found), None
+    if status.settled:
+        return None, _told_error(options, payload, otherwise=f"provider_{status}")
+    return None, None
+
+
+def _told_error(options: Options, payload: JsonObject, *, otherwise: str) -> Failure:
+    error = _find(payload, options.error_field)
+    if isinstance(error, str):
+        return told(None, error, otherwise=otherwise)
+    return told(at(error, "code"), at(error, "message"), otherwise=otherwise)
+
+
+def _refusal(options: Options, answer: HttpAnswer) -> Failure:
+    body = refusal_body(answer)
+    if body is None or not isinstance(_find(body, options.error_field), str | dict):
+        return plain_refusal(answer)
+    return _told_error(options, body, otherwise="provider_refused")
