@@ -1,0 +1,88 @@
+"""The whole service, built from settings alone."""
+
+from pathlib import Path
+
+import pytest
+
+from services.bootstrap import build
+from services.errors import OperatorError
+
+WHOLE = {
+    "SERVICEBUS": "Endpoint=sb://localhost;SharedAccessKeyName=n;SharedAccessKey=a2V5;UseDevelopmentEmulator=true;",
+    "SECRET_SOURCE": "environment",
+    "PUBLIC_URL": "https://hooks.example",
+    "PROVIDERS": "stripe,acme",
+    "PROVIDER_ACME__START_URL": "https://acme.example/jobs",
+    "CALLBACK_TOKEN_KEY": "k" * 32,
+    "STRIPE_API_KEY": "sk_test",
+    "STRIPE_SIGNING_SECRET": "whsec_stripe",
+    "ACME_API_KEY": "key",
+    "ACME_SIGNING_SECRET": "whsec_YWNtZS1hY21lLWFjbWUtYWNtZS1hY21lLWFjbWU=",
+}
+
+
+def whole(folder: Path, **changes: str) -> dict[str, str]:
+    return {**WHOLE, "JOB_STORE": f"sqlite:{folder}/jobs.db", "PAYLOAD_STORE": f"file:{folder}/p", **changes}
+
+
+async def test_a_whole_set_of_settings_makes_a_service(tmp_path: Path) -> None:
+    hookbus = build(whole(tmp_path))
+    assert sorted(hookbus.receive.providers) == ["acme", "stripe"]
+
+
+def test_everything_that_is_missing_or_wrong_is_named_at_once() -> None:
+    with pytest.raises(OperatorError) as refused:
+        build(
+            {
+                "SECRET_SOURCE": "environment",
+                "PROVIDERS": "stripe,acme,nobody",
+                "PROVIDER_ACME__START_URL": "acme",
+                "PUBLIC_URL": "x",
+            }
+        )
+    for name in (
+        "SERVICEBUS is missing",
+        "JOB_STORE is missing",
+        "PAYLOAD_STORE is missing",
+        "PUBLIC_URL must be",
+        "PROVIDER_ACME__START_URL:",
+        "PROVIDER_NOBODY__START_URL: is missing",
+        "CALLBACK_TOKEN_KEY is missing",
+    ):
+        assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CALLBACK_TOKEN_KEY", "STRIPE_API_KEY", "STRIPE_SIGNING_SECRET", "ACME_API_KEY", "ACME_SIGNING_SECRET"],
+)
+def test_a_secret_that_is_not_in_the_environment_is_named_at_start(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OperatorError, match=f"{name} is missing"):
+        build(whole(tmp_path, **{name: " "}))
+
+
+def test_nothing_that_is_secret_stands_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError) as refused:
+        build(whole(tmp_path, PUBLIC_URL="x", PROVIDER_ACME__AUTH="hush-hush"))
+    for secret in ("a2V5", "sk_test", "hush-hush", "whsec_stripe"):
+        assert secret not in str(refused.value)
+
+
+async def test_the_adapters_are_chosen_by_the_form_of_the_settings() -> None:
+    from services.adapters.blobs import BlobPayloads
+    from services.adapters.keyvault import KeyVaultSecrets
+    from services.adapters.tables import TablesJobStore
+
+    azure = {
+        **WHOLE,
+        "JOB_STORE": "https://account.table.core.windows.net",
+        "PAYLOAD_STORE": "https://account.blob.core.windows.net",
+        "SECRET_SOURCE": "https://vault.vault.azure.net",
+    }
+    hookbus = build(azure)
+    assert isinstance(hookbus.advance.jobs.store, TablesJobStore)
+    assert isinstance(hookbus.advance.payloads, BlobPayloads)
+    assert isinstance(hookbus.receive.secrets.source, KeyVaultSecrets)
+    development = "UseDevelopmentStorage=true"
+    local = build({**WHOLE, "JOB_STORE": development, "PAYLOAD_STORE": development})
+    assert isinstance(local.advance.jobs.store, TablesJobStore)
