@@ -29,7 +29,7 @@ MISSED = "missed"
 PUT_OFF = "put_off"
 JOB_MAY_COME = tuple(timedelta(seconds=s) for s in (2, 10, 30, 60, 120))
 """When to look again for a callback's job: its id may be on its way to the store."""
-ROW_MAY_COME = tuple(timedelta(seconds=s) for s in (30, 60))
+ROW_MAY_COME = tuple(timedelta(seconds=s) for s in (2, 10, 30, 60))
 """When to look again for a tick's job: the tick is sent before the row."""
 
 _log = logging.getLogger(__name__)

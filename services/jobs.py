@@ -75,7 +75,7 @@ class Jobs:
                 version = await self.store.save(job, version)
             except VersionConflict:
                 if step.look_at:
-                    await self._cancel_tick(job)
+                    await self.cancel_tick(job)
                 raise
         for notice in step.notices:
             await self.publish_notice(notice, job, job.traceparent)
@@ -93,7 +93,7 @@ class Jobs:
             )
         replaced = step.look_at is not None or job.published != stored.job.published
         if replaced and stored.job.tick != woken_by:
-            await self._cancel_tick(stored.job)
+            await self.cancel_tick(stored.job)
         if step.call is Call.CANCEL:
             await self.attempt.cancel(job)
         return job
@@ -119,7 +119,8 @@ class Jobs:
                 return noted
         return stored.job
 
-    async def _cancel_tick(self, job: Job) -> None:
+    async def cancel_tick(self, job: Job) -> None:
+        """Take a job's tick back, if the bus can be reached: one that fires all the same does nothing."""
         if job.tick_sequence is None:
             return
         try:

@@ -15,6 +15,8 @@ from services.providers.base import Operation, Started
 
 BACKOFF_BASE = timedelta(seconds=2)
 BACKOFF_CAP = timedelta(minutes=5)
+ANSWER_GRACE = timedelta(seconds=12)
+"""How long after a start's budget whoever sent it has certainly noted its answer, or is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,9 @@ def _ticked(job: Job, number: int, now: datetime, operation: Operation) -> Step:
         failure = Failure(code="deadline", message="no outcome came before the deadline")
         return Step(job=_settle(job, Status.EXPIRED, "deadline", now, failure=failure))
     if job.attempt_since is not None:
+        noted_by = job.attempt_since + operation.start_budget + ANSWER_GRACE
+        if now < noted_by:
+            return Step(job=job, look_at=noted_by)
         lost = Failure(code="start_interrupted", message="the start was cut short: its answer is not known")
         job = _note(replace(job, status=Status.AMBIGUOUS, attempt_since=None), now, "start.lost", lost.code)
     waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)

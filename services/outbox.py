@@ -6,6 +6,7 @@
 An event is safe when `publish` returns. If neither the bus nor the spool takes it, Unavailable says so.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from services.models import Message
 from services.ports import Clock, MessageBus, PayloadStore
 
 SPOOL = "spool/"
-DRAIN_BATCH = 200
+DRAIN_BATCH = 100
 
 _log = logging.getLogger(__name__)
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
@@ -45,22 +46,32 @@ class Outbox:
             await self._spool(message)
 
     async def drain(self) -> int:
-        """Publish what was spooled, oldest first; stops at the first refusal. Returns how many went out."""
+        """Publish what was spooled, oldest first, until none is left or the bus refuses; returns how many."""
         sent = 0
-        for name in await self.payloads.names(SPOOL, DRAIN_BATCH):
+        while names := await self.payloads.names(SPOOL, DRAIN_BATCH):
+            gone = await asyncio.gather(*map(self._send_spooled, names))
+            sent += sum(gone)
+            if not all(gone):
+                _log.warning("spool.waiting", extra={"sent": sent})
+                break
+        return sent
+
+    async def _send_spooled(self, name: str) -> bool:
+        try:
             document = await self.payloads.get(name)
             if document is not None:
-                try:
-                    await self.bus.publish(_MESSAGE.validate_json(document))
-                except Unavailable:
-                    _log.warning("spool.waiting", extra={"sent": sent})
-                    return sent
-                except ValueError:
-                    _log.exception("spool.unreadable", extra={"spooled": name})
-                    await self.payloads.put(f"unreadable/{name}", document)
+                await self._publish_spooled(name, document)
                 await self.payloads.delete(name)
-                sent += 1
-        return sent
+        except Unavailable:
+            return False
+        return True
+
+    async def _publish_spooled(self, name: str, document: bytes) -> None:
+        try:
+            await self.bus.publish(_MESSAGE.validate_json(document))
+        except ValueError:
+            _log.exception("spool.unreadable", extra={"spooled": name})
+            await self.payloads.put(f"unreadable/{name}", document)
 
     async def _spool(self, message: Message) -> None:
         moment = self.clock.now().strftime("%Y%m%dT%H%M%S.%f")

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.errors import AlreadyExists, CallerError, Unavailable
 from services.jobs import Jobs
+from services.lifecycle import ANSWER_GRACE
 from services.messages import tick_message
 from services.models import Entry, Job, JsonObject, Status, Stored
 from services.providers.base import Operation, Provider
 
-FIRST_LOOK = timedelta(seconds=12)
-"""How long after a start's budget the first tick looks whether whoever began it is still there."""
+ASYNC_DELAY = timedelta(seconds=1)
+"""When a start that is left to a tick begins: a moment after its row is there."""
 PATIENCE = timedelta(seconds=20)
 """How long after its tick a row may be made: later, the tick may have come and gone."""
 MAX_DEADLINE = timedelta(days=30)
@@ -73,7 +74,7 @@ class StartJob:
         elif known := await self.jobs.store.load(job_id):
             return _same(known.job, digest), False
         now = self.jobs.clock.now()
-        first_look = now if respond_async else now + operation.start_budget + FIRST_LOOK
+        first_look = now + (ASYNC_DELAY if respond_async else operation.start_budget + ANSWER_GRACE)
         job = Job(
             id=job_id,
             provider=provider.name,
@@ -97,6 +98,7 @@ class StartJob:
         try:
             version = await self.jobs.store.create(job)
         except AlreadyExists:
+            await self.jobs.cancel_tick(job)
             known = await self.jobs.store.load(job_id)
             if known is None:
                 raise Unavailable("a job disappeared while it was being made") from None

@@ -84,12 +84,19 @@ class TestTick:
         assert step.call is Call.START
         assert (step.job.attempts, step.job.attempt_since) == (1, NOW)
 
+    def test_lets_whoever_sends_the_start_note_its_answer_first(self) -> None:
+        sending = job(Status.ACCEPTED, attempt_since=NOW)
+        step = decide(sending, Ticked(number=1), now=NOW + timedelta(seconds=14), idempotent=True)
+        assert (step.job, step.call, step.look_at) == (sending, None, NOW + timedelta(seconds=15))
+
     def test_does_not_start_again_what_may_have_reached_a_provider_without_idempotency(self) -> None:
-        step = decide(job(Status.ACCEPTED, attempt_since=NOW), Ticked(number=1))
+        sent = job(Status.ACCEPTED, attempt_since=NOW)
+        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=15))
         assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
 
     def test_starts_again_what_may_have_reached_a_provider_with_idempotency(self) -> None:
-        step = decide(job(Status.ACCEPTED, attempt_since=NOW), Ticked(number=1), idempotent=True)
+        sent = job(Status.ACCEPTED, attempt_since=NOW)
+        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=15), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
 
     def test_leaves_an_ambiguous_job_waiting_once_its_attempts_are_used_up(self) -> None:

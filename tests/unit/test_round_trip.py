@@ -187,7 +187,7 @@ async def test_respond_async_does_not_try_the_provider_before_the_answer(world: 
     assert (started.status, said(started)["status"]) == (202, "accepted")
     assert started.headers["Preference-Applied"] == "respond-async"
     assert world.sender.requests == []
-    await world.run_until(NOW)
+    await world.run_until(NOW + timedelta(seconds=1))
     assert (await world.job(said(started)["id"])).status is Status.RUNNING
 
 
@@ -323,6 +323,29 @@ async def test_the_tick_publishes_an_outcome_whose_callback_went_to_the_dead_let
     await world.store.save(settled, stored.version)
     await world.run_until(NOW + timedelta(hours=1))
     assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+
+
+async def test_a_spool_larger_than_a_batch_is_drained_whole(world: World) -> None:
+    await world.start()
+    world.bus.available = False
+    for number in range(250):
+        assert (await world.deliver({"state": "busy"}, event=f"evt_{number}")).status == 202
+    assert await world.outbox.drain() == 0
+    world.bus.available = True
+    assert await world.outbox.drain() == 250
+    assert len(world.events("callback")) == 250
+
+
+async def test_what_nobody_can_read_in_the_spool_is_put_aside_and_blocks_nothing(world: World) -> None:
+    await world.payloads.put("spool/0-broken", b"{")
+    await world.start()
+    world.bus.available = False
+    await world.deliver({"state": "done"})
+    world.bus.available = True
+    await world.outbox.drain()
+    assert len(world.events("callback")) == 1
+    assert await world.payloads.get("unreadable/spool/0-broken") == b"{"
+    assert await world.payloads.names("spool/", 10) == []
 
 
 async def test_a_result_too_large_for_a_message_is_put_aside_and_pointed_to(world: World) -> None:
