@@ -47,7 +47,8 @@ node_modules/ready: package-lock.json .venv/ready
 
 # Microsoft's worker library needs Python 3.13. Where that is missing the worker test says so, and fails in CI.
 .venv313/ready: requirements.txt requirements-dev.lock tests/worker/requirements.txt
-	@python=$$(command -v python3.13 || ls "$$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3 2>/dev/null | tail -n 1); \
-	  if [ -z "$$python" ]; then echo 'No Python 3.13 here: the worker test will not run'; exit 0; fi; \
+	@for python in python3.13 "$$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3; do \
+	  "$$python" -c '' 2>/dev/null || continue; \
 	  "$$python" -m venv .venv313 && .venv313/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --requirement tests/worker/requirements.txt && touch $@
+	    --requirement tests/worker/requirements.txt && touch $@; exit; \
+	done; echo 'No Python 3.13 here: the worker test will not run'

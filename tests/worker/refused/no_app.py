@@ -1,0 +1,1 @@
+"""No function app at all."""
