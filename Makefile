@@ -36,7 +36,7 @@ clean:  ## remove what was made here
 	@command -v cc >/dev/null || { echo 'The Service Bus emulator needs a C compiler: install gcc or clang' >&2; exit 1; }
 	@echo 'Setting up .venv, once (about a minute) ...'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements-dev.lock
 	@touch $@
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.
@@ -49,6 +49,6 @@ node_modules/ready: package-lock.json .venv/ready
 .venv313/ready: requirements.txt requirements-dev.lock tests/worker/requirements.txt
 	@for python in python3.13 "$$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3; do \
 	  "$$python" -c '' 2>/dev/null || continue; \
-	  "$$python" -m venv .venv313 && .venv313/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$python" -m venv .venv313 && .venv313/bin/python -m pip install -qq --disable-pip-version-check \
 	    --requirement tests/worker/requirements.txt && touch $@; exit; \
 	done; echo 'No Python 3.13 here: the worker test will not run'
