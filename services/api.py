@@ -236,7 +236,7 @@ def problem(error: HookbusError) -> Response:
                 "the delivery is not signed as this endpoint needs: check the secret, the bytes and the clock"
             )
         case Unavailable():
-            status, name, detail = 503, "unavailable", "try again later; nothing was done"
+            status, name, detail = 503, "unavailable", "try again later, with the same Idempotency-Key"
             headers["Retry-After"] = str(max(math.ceil(error.retry_after.total_seconds()), 1))
         case _:
             status, name, detail = (

@@ -4,6 +4,7 @@ The one module that knows all the others. Azure's SDKs are imported where they a
 start pays only for what this deployment uses; clients are opened on their first use, inside the running loop.
 """
 
+import logging
 import random
 import secrets as randomness
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class Hookbus:
 
 def build(values: Mapping[str, str]) -> Hookbus:
     """Build the service from settings; raises OperatorError that names all that is to be mended."""
+    for chatty in ("azure", "httpx"):  # at INFO they log every request's address
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings, registry = _read(values)
     clock = SystemClock()
     bus, payloads = _bus(settings), _payload_store(settings)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 JsonObject = dict[str, JsonValue]
 Version = NewType("Version", str)
@@ -234,4 +234,7 @@ def job_to_json(job: Job) -> bytes:
 
 def job_from_json(document: bytes | str) -> Job:
     """Read a job back; raises ValueError if the document is not one."""
-    return _JOB.validate_json(document)
+    try:
+        return _JOB.validate_json(document)
+    except ValidationError:  # its text would show what the document holds
+        raise ValueError("the document is not a job") from None
