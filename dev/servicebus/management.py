@@ -1,0 +1,230 @@
+"""Requests to `$cbs` and `$management`: a message in, a status and a body out.
+
+https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from proton import UNDESCRIBED, Array, Data, timestamp
+
+from . import delivery
+from .broker import MAX_MESSAGE_BYTES, Broker
+from .errors import Condition, MalformedError, RefusedError
+from .message import Value, decode
+
+MANAGEMENT: Final = "/$management"
+_MOST_PEEKED: Final = 250
+_GIVEN_AWAY: Final = 0
+_TOKEN_TYPES: Final = ("servicebus.windows.net:sastoken", "jwt", "amqp:jwt", "amqp:swt")
+_STATUS: Final = {
+    Condition.ARGUMENT_ERROR: 400,
+    Condition.DECODE_ERROR: 400,
+    Condition.MESSAGE_LOCK_LOST: 410,
+    Condition.MESSAGE_NOT_FOUND: 404,
+    Condition.MESSAGE_SIZE_EXCEEDED: 413,
+    Condition.NOT_ALLOWED: 405,
+    Condition.NOT_FOUND: 404,
+    Condition.NOT_IMPLEMENTED: 501,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer; the status is one of HTTP's."""
+
+    status: int
+    description: str
+    condition: str | None = None
+    body: Value = None
+
+
+def path_of(address: str) -> str:
+    """Take the entity's path out of an address, which may be a whole URL."""
+    if "://" in address:
+        address = address.split("://", 1)[1].partition("/")[2]
+    return address.strip("/")
+
+
+def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> Reply:
+    """Answer a request to `$cbs`: any token will do for an address that exists."""
+    if properties.get("operation") != "put-token":
+        return Reply(
+            status=501, description="The only operation is put-token.", condition=Condition.NOT_IMPLEMENTED
+        )
+    name = properties.get("name")
+    if properties.get("type") not in _TOKEN_TYPES or not isinstance(name, str) or not name:
+        return _bad_request("A put-token request needs a known token type and the name of what it opens.")
+    if not isinstance(body, str) or not body:
+        return _bad_request("The body of a put-token request is the token, a string.")
+    address = path_of(name)
+    if address.lower().endswith(MANAGEMENT):
+        address = address[: -len(MANAGEMENT)]
+    try:
+        if address:
+            broker.check_address(address)
+    except RefusedError as error:
+        return Reply(
+            status=_STATUS[error.condition], description=error.description, condition=error.condition
+        )
+    return Reply(status=202, description="Accepted")
+
+
+def respond(broker: Broker, address: str, properties: Mapping[str, Value], body: Value, now: int) -> Reply:
+    """Answer a request to the `$management` node of an address."""
+    name = properties.get("operation")
+    operation = _OPERATIONS.get(name) if isinstance(name, str) else None
+    if operation is None:
+        return Reply(
+            status=501,
+            description=f"The operation {str(name)[:80]!r} is not supported.",
+            condition=Condition.NOT_IMPLEMENTED,
+        )
+    if not isinstance(body, dict):
+        return _bad_request("The body of a request is a map.")
+    try:
+        result = operation(broker, address, body, now)
+    except RefusedError as error:
+        return Reply(
+            status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
+        )
+    except MalformedError as error:
+        return _bad_request(str(error))
+    if result is not None and result.get("messages") == []:
+        return Reply(status=204, description="No content", condition=Condition.MESSAGE_NOT_FOUND)
+    return Reply(status=200, description="OK", body=result)
+
+
+def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
+    contents = []
+    for entry in _list(body, "messages"):
+        encoded = entry.get("message") if isinstance(entry, dict) else None
+        if not isinstance(encoded, bytes):
+            raise MalformedError("each entry of 'messages' has the encoded message as 'message'")
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            raise RefusedError(
+                Condition.MESSAGE_SIZE_EXCEEDED,
+                f"The message (size:{len(encoded)} bytes) exceeds the limit ({MAX_MESSAGE_BYTES} bytes).",
+            )
+        contents.append(decode(encoded))
+        if contents[-1].scheduled_for is None:
+            raise MalformedError("a message to schedule says when, as x-opt-scheduled-enqueue-time")
+    return {"sequence-numbers": _array(Data.LONG, broker.send(address, contents, now))}
+
+
+def _cancel(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> None:
+    broker.cancel(address, _numbers(body), now)
+
+
+def _renew(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
+    ends = broker.renew(broker.mailbox(address), _locks(body), now)
+    return {"expirations": _array(Data.TIMESTAMP, map(timestamp, ends))}
+
+
+def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
+    first = _number(body, "from-sequence-number")
+    count = min(_number(body, "message-count"), _MOST_PEEKED)
+    found: list[dict[str, Value]] = []
+    size = 0
+    for message in broker.peek(broker.mailbox(address), first, max(count, 0), now):
+        encoded = delivery.encode(message)
+        size += len(encoded)
+        if found and size > MAX_MESSAGE_BYTES:
+            break
+        found.append({"message": encoded})
+    return {"messages": found}
+
+
+def _receive_deferred(
+    broker: Broker, address: str, body: Mapping[Value, Value], now: int
+) -> dict[str, Value]:
+    given_away = _number(body, "receiver-settle-mode") == _GIVEN_AWAY
+    found = broker.take_deferred(broker.mailbox(address), _numbers(body), now, remove=given_away)
+    return {
+        "messages": [
+            {"message": delivery.encode(message)}
+            | ({} if message.lock is None else {"lock-token": message.lock})
+            for message in found
+        ]
+    }
+
+
+def _settle(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> None:
+    mailbox = broker.mailbox(address)
+    locks = _locks(body)
+    changed = body.get("properties-to-modify")
+    properties = {str(name): value for name, value in changed.items()} if isinstance(changed, dict) else None
+    broker.check_locks(mailbox, locks, now)
+    for lock in locks:
+        match body.get("disposition-status"):
+            case "completed":
+                broker.complete(mailbox, lock, now)
+            case "abandoned":
+                broker.abandon(mailbox, lock, now, properties=properties)
+            case "defered" | "deferred":
+                broker.defer(mailbox, lock, now, properties=properties)
+            case "suspended":
+                reason, description = body.get("deadletter-reason"), body.get("deadletter-description")
+                broker.dead_letter(
+                    mailbox,
+                    lock,
+                    now,
+                    reason=reason if isinstance(reason, str) else None,
+                    description=description if isinstance(description, str) else None,
+                    properties=properties,
+                )
+            case _:
+                raise MalformedError(
+                    "'disposition-status' is none of completed, abandoned, defered, suspended"
+                )
+
+
+_OPERATIONS: Final[
+    Mapping[str, Callable[[Broker, str, Mapping[Value, Value], int], dict[str, Value] | None]]
+] = {
+    "com.microsoft:schedule-message": _schedule,
+    "com.microsoft:cancel-scheduled-message": _cancel,
+    "com.microsoft:renew-lock": _renew,
+    "com.microsoft:peek-message": _peek,
+    "com.microsoft:receive-by-sequence-number": _receive_deferred,
+    "com.microsoft:update-disposition": _settle,
+}
+
+
+def _array(kind: int, values: Iterable[int]) -> Array:
+    return Array(UNDESCRIBED, kind, *values)  # type: ignore[arg-type] # the annotation leaves out UNDESCRIBED
+
+
+def _bad_request(description: str) -> Reply:
+    return Reply(status=400, description=description, condition=Condition.ARGUMENT_ERROR)
+
+
+def _list(body: Mapping[Value, Value], name: str) -> list[Value]:
+    value = body.get(name)
+    values = list(value) if isinstance(value, Array | list) else []
+    if not values:
+        raise MalformedError(f"{name!r} must be a list that is not empty")
+    return values
+
+
+def _number(body: Mapping[Value, Value], name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MalformedError(f"{name!r} must be a number")
+    return value
+
+
+def _numbers(body: Mapping[Value, Value]) -> list[int]:
+    values = _list(body, "sequence-numbers")
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        raise MalformedError("'sequence-numbers' must be numbers")
+    return values
+
+
+def _locks(body: Mapping[Value, Value]) -> list[UUID]:
+    values = _list(body, "lock-tokens")
+    if not all(isinstance(value, UUID) for value in values):
+        raise MalformedError("'lock-tokens' must be uuids")
+    return values
