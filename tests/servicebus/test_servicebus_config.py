@@ -83,7 +83,7 @@ def test_the_shipped_entities_are_the_ones_of_this_project() -> None:
     namespace = read(SHIPPED)
     [inbox] = namespace.queues
     assert (inbox.name, inbox.duplicate_window) == ("job-inbox", 300_000)
-    assert inbox.settings.lock_duration == 60_000
+    assert inbox.settings.lock_duration == 30_000
     assert (inbox.settings.max_delivery_count, inbox.settings.dead_letters_expired) == (10, True)
     [events] = namespace.topics
     assert (events.name, events.duplicate_window) == ("job-events", 300_000)
