@@ -111,7 +111,12 @@ class TestStart:
         [
             (b"{", 400, "invalid-json", "the body is not UTF-8 JSON"),
             (b"\xff", 400, "invalid-json", "the body is not UTF-8 JSON"),
-            (b"[" * 100_0, 400, "invalid-json", "the body is nested too deeply"),
+            (
+                b'{"input": {"a": ' + b"[" * 900 + b"]" * 900 + b"}}",
+                400,
+                "invalid-json",
+                "the body is nested too deeply",
+            ),
             (b"[]", 400, "invalid-json", "the body is not a JSON object"),
             (b'{"input": {"text": NaN}}', 400, "invalid-json", "the body is not UTF-8 JSON"),
             (b'{"input": {"text": "a"}, "input": {}}', 400, "invalid-json", "the body is not UTF-8 JSON"),
