@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.errors import OperatorError, PoisonMessage, Unavailable
+from services.errors import HookbusError, OperatorError, PoisonMessage, Unavailable, stack_of
 from services.jobs import Jobs
 from services.lifecycle import BACKOFF_CAP, Called, Notice, NoticeKind, Ticked, backoff
 from services.messages import (
@@ -16,9 +16,7 @@ from services.messages import (
     TickRead,
     count,
     data_name,
-    event_data,
     next_copy,
-    notice_event,
     read_callback,
     read_inbox,
 )
@@ -31,6 +29,8 @@ JOB_MAY_COME = tuple(timedelta(seconds=s) for s in (2, 10, 30, 60, 120))
 """When to look again for a callback's job: its id may be on its way to the store."""
 ROW_MAY_COME = tuple(timedelta(seconds=s) for s in (2, 10, 30, 60))
 """When to look again for a tick's job: the tick is sent before the row."""
+MOST_PUT_OFF = 300
+"""How often a message that meets a bug of ours is put back, for a day, before it becomes a dead letter."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,12 +54,22 @@ class AdvanceJob:
         except PoisonMessage as error:
             _log.error("inbox.poison", extra={"message_id": message.message_id, "reason": str(error)})
             raise
-        except (Unavailable, OperatorError) as error:
-            wait = BACKOFF_CAP
-            if isinstance(error, Unavailable):
-                wait = max(error.retry_after, backoff(count(message, PUT_OFF) + 1, self.jobs.chance()))
-            _log.warning("inbox.put_back", extra={"message_id": message.message_id, "error": str(error)})
-            await self._put_back(message, PUT_OFF, wait)
+        except Unavailable as error:
+            wait = max(error.retry_after, backoff(count(message, PUT_OFF) + 1, self.jobs.chance()))
+            await self._put_off(message, wait, error)
+        except OperatorError as error:
+            await self._put_off(message, BACKOFF_CAP, error)
+        except Exception as error:
+            # A bug of ours: logged, and given time to be mended.
+            if count(message, PUT_OFF) >= MOST_PUT_OFF:
+                raise
+            await self._put_off(message, BACKOFF_CAP, error)
+
+    async def _put_off(self, message: Message, wait: timedelta, error: Exception) -> None:
+        said = str(error) if isinstance(error, HookbusError) else stack_of(error)
+        named = {"message_id": message.message_id, "error": type(error).__name__, "said": said}
+        _log.warning("inbox.put_back", extra=named)
+        await self._put_back(message, PUT_OFF, wait)
 
     async def _tick(self, tick: TickRead, message: Message) -> None:
         if await self.jobs.tell(tick.job_id, Ticked(number=tick.number)) is None:
@@ -85,10 +95,7 @@ class AdvanceJob:
             await self._put_back(message, MISSED, JOB_MAY_COME[missed])
             return
         notice = Notice(kind=NoticeKind.ORPHANED, called=called, reason="no job here has this id")
-        event = notice_event(notice, job=None, now=self.jobs.clock.now(), traceparent=read.traceparent)
-        await self.payloads.put(f"orphans/{read.event_id}.json", event_data(event))
-        await self.jobs.outbox.publish(event)
-        _log.warning("callback.orphaned", extra={"message_id": read.event_id, "provider": read.provider})
+        await self.jobs.publish_notice(notice, None, read.traceparent)
 
     async def _fetch(self, event_id: str) -> Callback:
         data = await self.payloads.get(data_name(event_id))

@@ -16,8 +16,16 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from services.attempt import TOKEN_KEY
-from services.errors import CallerError, HookbusError, NotUnderstood, NotVerified, OperatorError, Unavailable
+from services import tokens
+from services.errors import (
+    CallerError,
+    HookbusError,
+    NotUnderstood,
+    NotVerified,
+    OperatorError,
+    Unavailable,
+    stack_of,
+)
 from services.lifecycle import CancelRequested
 from services.models import Delivery, Job, JsonObject, Status, Stored, is_id, is_traceparent
 from services.openapi import document
@@ -64,6 +72,7 @@ class Api:
     max_request_bytes: int
     health_key: str = field(default="", repr=False)
     _checked: tuple[datetime, Mapping[str, str]] | None = None
+    _checking: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def start_job(self, request: Request, provider: str) -> Response:
         """POST /api/jobs/{provider}"""
@@ -87,12 +96,11 @@ class Api:
 
     async def openapi(self, request: Request) -> Response:
         """GET /api/openapi.json"""
-        providers = self.start.jobs.attempt.providers
-        return _json(200, document(providers, server=_origin(request.url)))
+        return await _answered(self._openapi(request))
 
     async def _start_job(self, request: Request, provider: str) -> Response:
         asked = self._read_request(request)
-        respond_async = "respond-async" in _tokens(request.headers.get("prefer", ""))
+        respond_async = "respond-async" in _preferences(request.headers.get("prefer", ""))
         job, made = await self.start(
             provider,
             asked,
@@ -151,19 +159,24 @@ class Api:
             said["parts"] = dict(parts)
         return _json(200 if well else 503, said, {} if well else {"Retry-After": "5"})
 
+    async def _openapi(self, request: Request) -> Response:
+        providers = self.start.jobs.attempt.providers
+        return _json(200, document(providers, server=_origin(request.url)))
+
     async def _check(self) -> Mapping[str, str]:
-        now = self.start.jobs.clock.now()
-        if self._checked is None or now - self._checked[0] >= READY_FOR:
-            jobs = self.start.jobs
-            parts = {
-                "job_store": jobs.store.load("readiness"),
-                "payload_store": jobs.payloads.names("spool/", 1),
-                "service_bus": jobs.bus.check(),
-                "secrets": jobs.attempt.secrets.newest(TOKEN_KEY),
-            }
-            states = await asyncio.gather(*map(_state, parts.values()))
-            self._checked = (now, dict(zip(parts, states, strict=True)))
-        return self._checked[1]
+        async with self._checking:
+            now = self.start.jobs.clock.now()
+            if self._checked is None or now - self._checked[0] >= READY_FOR:
+                jobs = self.start.jobs
+                parts = {
+                    "job_store": jobs.store.load("readiness"),
+                    "payload_store": jobs.payloads.names("spool/", 1),
+                    "service_bus": jobs.bus.check(),
+                    "secrets": jobs.attempt.secrets.newest(tokens.KEY_NAME),
+                }
+                states = await asyncio.gather(*map(_state, parts.values()))
+                self._checked = (now, dict(zip(parts, states, strict=True)))
+            return self._checked[1]
 
     async def _load(self, job_id: str) -> Stored:
         stored = await self.start.jobs.store.load(job_id) if is_id(job_id) else None
@@ -263,9 +276,9 @@ async def _answered(work: Awaitable[Response]) -> Response:
         return problem(error)
     except HookbusError as error:
         return problem(error)
-    except Exception:  # noqa: BLE001 - logged whole below
-        # A bug of ours must not make a sender give up: it is logged whole, and told as "later".
-        _log.exception("request.failed")
+    except Exception as error:  # noqa: BLE001 - logged below
+        # A bug of ours must not make a sender give up: it is told as "later".
+        _log.error("request.failed", extra={"error": type(error).__name__, "stack": stack_of(error)})
         return problem(Unavailable("unexpected"))
 
 
@@ -291,8 +304,9 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _tokens(header: str) -> set[str]:
-    return {token.partition(";")[0].strip().lower() for token in header.split(",")}
+def _preferences(header: str) -> set[str]:
+    """Read Prefer, https://www.rfc-editor.org/rfc/rfc7240#section-2."""
+    return {one.partition(";")[0].strip().lower() for one in header.split(",")}
 
 
 def _names_etag(header: str, etag: str) -> bool:
@@ -315,5 +329,6 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _traceparent(request: Request) -> str | None:
-    named = request.headers.get("traceparent")
-    return named if is_traceparent(named) else request.traceparent
+    """Take the host's own span, which continues the caller's trace; the caller's where there is none."""
+    found = (request.traceparent, request.headers.get("traceparent"))
+    return next((one for one in found if is_traceparent(one)), None)

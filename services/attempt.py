@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from pydantic import ValidationError
+
 from services import tokens
 from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, Unavailable
 from services.lifecycle import Answered, Lost, PutOff, Refused
@@ -14,7 +16,6 @@ from services.ports import Clock, HttpSender
 from services.providers.base import CallbackAddress, Cancel, Operation, Provider, Start
 from services.secrets import Secrets
 
-TOKEN_KEY = "callback-token-key"  # noqa: S105 - the secret's name
 TOKEN_GRACE = timedelta(days=7)
 _PASSING = frozenset({408, 409, 425, 429})
 
@@ -33,13 +34,18 @@ class Attempt:
 
     async def start(self, job: Job) -> Answered | Refused | PutOff | Lost:
         """Send a job's start once, within its operation's budget."""
-        provider = self.provider(job.provider)
-        operation = provider.operations[job.operation]
+        provider, operation = self.declared(job)
+        try:
+            given = operation.input.model_validate(job.input)
+        except ValidationError:
+            return Refused(
+                failure=Failure(code="input_outdated", message="the input is no longer one we take")
+            )
         try:
             request = operation.start(
                 Start(
                     job_id=job.id,
-                    input=operation.input.model_validate(job.input),
+                    input=given,
                     api_url=provider.api_url,
                     api_key=await self._api_key(provider),
                     callback_url=await self._callback_url(provider, job),
@@ -49,7 +55,10 @@ class Attempt:
             _log.warning(
                 "start.not_ready", extra={"job_id": job.id, "provider": provider.name, "error": str(error)}
             )
-            return PutOff(failure=Failure(code="secrets_unavailable", message="a secret could not be read"))
+            return PutOff(
+                failure=Failure(code="secrets_unavailable", message="a secret could not be read"),
+                counts=False,
+            )
         try:
             answer = await self._send(request, operation)
         except NotSent:
@@ -76,8 +85,7 @@ class Attempt:
 
     async def cancel(self, job: Job) -> None:
         """Ask the provider to stop, once; a refusal changes nothing, for the job has ended here."""
-        provider = self.provider(job.provider)
-        operation = provider.operations[job.operation]
+        provider, operation = self.declared(job)
         if operation.cancel is None or job.external_id is None:
             return
         try:
@@ -95,12 +103,12 @@ class Attempt:
         else:
             _log.info("cancel.answered", extra={"job_id": job.id, "status": answer.status})
 
-    def provider(self, name: str) -> Provider:
-        """Look a provider up; raises OperatorError if a job names one that is no longer set up."""
-        try:
-            return self.providers[name]
-        except KeyError:
-            raise OperatorError(f"a job names the provider {name}: put it back into PROVIDERS") from None
+    def declared(self, job: Job) -> tuple[Provider, Operation]:
+        """Look up what a job names; raises OperatorError if that is no longer set up here."""
+        provider = self.providers.get(job.provider)
+        if provider is None or job.operation not in provider.operations:
+            raise OperatorError(f"a job names {job.provider}.{job.operation}: put it back into PROVIDERS")
+        return provider, provider.operations[job.operation]
 
     async def _send(self, request: HttpRequest, operation: Operation) -> HttpAnswer:
         return await self.sender.send(request, budget=operation.start_budget)
@@ -124,7 +132,7 @@ class Attempt:
             expires_at=job.deadline_at + TOKEN_GRACE,
             traceparent=job.traceparent,
         )
-        return f"{address}/{tokens.mint(token, await self.secrets.newest(TOKEN_KEY))}"
+        return f"{address}/{tokens.mint(token, await self.secrets.newest(tokens.KEY_NAME))}"
 
 
 def read_answer(
@@ -132,8 +140,10 @@ def read_answer(
 ) -> Answered | Refused | PutOff | Lost:
     """Sort a start's answer: taken, refused for good, to be tried again, or not to be known.
 
-    A 504 is somebody between saying that the answer was lost, https://www.rfc-editor.org/rfc/rfc9110#status.504;
-    a 401 or 403 is ours to mend (the key), and passes once it is.
+    A 504 is somebody between saying that the answer was lost, https://www.rfc-editor.org/rfc/rfc9110#status.504.
+    A 5xx may hide that the provider acted: a start that is safe to repeat loses nothing by that caution; one
+    that is not takes the provider's word that it failed, or an outage would end it. A 401 or 403 is ours to
+    mend (the key), and does not use up attempts.
     """
     if 200 <= answer.status < 300:
         try:
@@ -142,16 +152,15 @@ def read_answer(
             return Lost(
                 failure=Failure(code="answer_unreadable", message="the provider's answer could not be read")
             )
-    if answer.status == 504:
-        return Lost(failure=Failure(code="answer_lost", message="a gateway at the provider lost the answer"))
+    failed = Failure(code="provider_unavailable", message=f"the provider answered {answer.status}")
+    if answer.status == 504 or (operation.idempotent and answer.status >= 500 and answer.status != 503):
+        return Lost(failure=failed)
     if answer.status in (401, 403):
-        return PutOff(
-            failure=Failure(code="provider_refused_key", message="the provider refused our API key")
-        )
+        refused = Failure(code="provider_refused_key", message="the provider refused our API key")
+        return PutOff(failure=refused, counts=False)
     if answer.status in _PASSING or answer.status >= 500:
         return PutOff(
-            failure=Failure(code="provider_unavailable", message=f"the provider answered {answer.status}"),
-            retry_after=read_retry_after(answer.headers.get("retry-after", ""), now),
+            failure=failed, retry_after=read_retry_after(answer.headers.get("retry-after", ""), now)
         )
     return Refused(failure=provider.refusal(answer))
 

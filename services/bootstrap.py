@@ -9,17 +9,22 @@ import random
 import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services import tokens
 from services.adapters.clock import SystemClock
 from services.adapters.environment import EnvironmentSecrets, variable
 from services.adapters.http import HttpxSender
+from services.adapters.logs import show_fields
 from services.advance import AdvanceJob
 from services.api import Api
-from services.attempt import TOKEN_KEY, Attempt
-from services.errors import OperatorError
+from services.attempt import Attempt
+from services.errors import NotVerified, OperatorError
 from services.jobs import Jobs
+from services.models import Delivery
 from services.outbox import Outbox
 from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
 TOPIC = "job-events"
 QUEUE = "job-inbox"
 JOBS_TABLE = "jobs"
+_NO_DELIVERY = Delivery(
+    method="POST", url="", headers={}, body=b"", received_at=datetime(1970, 1, 1, tzinfo=UTC)
+)
 PAYLOADS_CONTAINER = "hookbus"
 
 
@@ -55,6 +63,7 @@ class Hookbus:
 
 def build(values: Mapping[str, str]) -> Hookbus:
     """Build the service from settings; raises OperatorError that names all that is to be mended."""
+    show_fields()
     for chatty in ("azure", "httpx"):  # at INFO they log every request's address
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings, registry = _read(values)
@@ -114,26 +123,36 @@ def _read(values: Mapping[str, str]) -> tuple[Settings, Mapping[str, Provider]]:
     except OperatorError as error:
         problems.append(str(error))
     if values.get("SECRET_SOURCE", "").strip() == "environment":
-        problems += _missing_secrets(registry, values)
+        problems += _wrong_secrets(registry, values)
     if settings is None or problems:
         raise OperatorError("\n".join(problems))
     return settings, registry
 
 
-def _missing_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) -> list[str]:
-    needed = {TOKEN_KEY: "at least 32 characters, signs callback addresses"}
+def _wrong_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) -> list[str]:
+    needed = {tokens.KEY_NAME: f"at least {tokens.MIN_KEY_LENGTH} characters, signs callback addresses"}
     for provider in registry.values():
         if provider.api_key:
             needed[provider.api_key] = f"the API key that {provider.name} gave you"
         if provider.signing_secret and provider.completion is Completion.WEBHOOK:
             needed[provider.signing_secret] = f"what {provider.name} signs its webhooks with"
-    return [
-        f"{variable(name)} is missing: {meaning}"
-        for name, meaning in needed.items()
-        if not values.get(variable(name), "").strip()
-    ]
+    missing = {name for name in needed if not values.get(variable(name), "").strip()}
+    problems = [f"{variable(name)} is missing: {needed[name]}" for name in needed if name in missing]
+    if tokens.KEY_NAME not in missing and len(values[variable(tokens.KEY_NAME)]) < tokens.MIN_KEY_LENGTH:
+        problems.append(f"{variable(tokens.KEY_NAME)} is too short: {needed[tokens.KEY_NAME]}")
+    for provider in registry.values():
+        name = provider.signing_secret
+        if provider.scheme and name in needed and name not in missing:
+            try:
+                provider.scheme.verify(_NO_DELIVERY, [values[variable(name)]], _NO_DELIVERY.received_at)
+            except OperatorError as error:
+                problems.append(f"{variable(name)}: {error}")
+            except NotVerified:
+                pass
+    return problems
 
 
+@cache
 def _credential() -> "DefaultAzureCredential":
     from azure.identity.aio import DefaultAzureCredential
 

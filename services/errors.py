@@ -15,6 +15,7 @@ HookbusError
 └── VersionConflict           (between ports and use cases) somebody else saved first
 """
 
+import traceback
 from datetime import timedelta
 from enum import StrEnum
 
@@ -103,3 +104,8 @@ class AlreadyExists(HookbusError):
 
 class VersionConflict(HookbusError):
     """The row was saved by somebody else since it was loaded."""
+
+
+def stack_of(error: BaseException) -> str:
+    """Say where an unexpected error came from, without its text, which may hold what a body held."""
+    return "".join(traceback.format_tb(error.__traceback__))

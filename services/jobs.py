@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from services.attempt import Attempt
 from services.errors import Unavailable, VersionConflict
-from services.lifecycle import Call, Happened, Notice, Step, Ticked, next_step
+from services.lifecycle import Call, Happened, Notice, NoticeKind, Step, Ticked, next_step
 from services.messages import MAX_DATA_BYTES, event_data, notice_event, outcome_event, tick_message
 from services.models import Job, Stored
 from services.outbox import Outbox
@@ -44,7 +44,7 @@ class Jobs:
         """Apply what happened to a job just loaded; a lost compare-and-set decides again on the new row."""
         woken_by = happened.number if isinstance(happened, Ticked) else 0
         for _ in range(MAX_CONFLICTS):
-            operation = self.attempt.provider(stored.job.provider).operations[stored.job.operation]
+            _, operation = self.attempt.declared(stored.job)
             step = next_step(stored.job, happened, self.clock.now(), operation, self.chance())
             try:
                 if step.call is not Call.START:
@@ -58,15 +58,18 @@ class Jobs:
         raise Unavailable("a job changes too often to be saved")
 
     async def publish_notice(self, notice: Notice, job: Job | None, traceparent: str | None) -> None:
-        """Tell consumers of a callback that settled nothing."""
-        now = self.clock.now()
-        await self.outbox.publish(notice_event(notice, job=job, now=now, traceparent=traceparent))
+        """Tell consumers of a callback that settled nothing; one that is nobody's is kept as well."""
+        event = notice_event(notice, job=job, now=self.clock.now(), traceparent=traceparent)
+        if notice.kind is NoticeKind.ORPHANED:
+            await self.payloads.put(f"orphans/{event.id}.json", event_data(event))
+            _log.warning("callback.orphaned", extra={"event_id": event.id, "provider": event.provider})
+        await self.outbox.publish(event)
 
     async def _carry_out(self, stored: Stored, step: Step, woken_by: int) -> Job:
         job, version = await self._put_large_result_aside(step.job), stored.version
         if step.look_at:
             number = max(stored.job.tick, woken_by) + 1
-            tick = tick_message(job, number, step.look_at)
+            tick = tick_message(job, number, stored.version)
             job = replace(job, tick=number, tick_sequence=await self.bus.schedule(tick, step.look_at))
         if job.external_id and job.external_id != stored.job.external_id:
             await self.store.link(job.provider, job.external_id, job.id)
@@ -77,6 +80,8 @@ class Jobs:
                 if step.look_at:
                     await self.cancel_tick(job)
                 raise
+        if step.call is Call.CANCEL:
+            await self.attempt.cancel(job)
         for notice in step.notices:
             await self.publish_notice(notice, job, job.traceparent)
         if job.status.settled and not job.published:
@@ -94,8 +99,6 @@ class Jobs:
         replaced = step.look_at is not None or job.published != stored.job.published
         if replaced and stored.job.tick != woken_by:
             await self.cancel_tick(stored.job)
-        if step.call is Call.CANCEL:
-            await self.attempt.cancel(job)
         return job
 
     async def _put_large_result_aside(self, job: Job) -> Job:

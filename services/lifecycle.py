@@ -15,7 +15,9 @@ from services.providers.base import Operation, Started
 
 BACKOFF_BASE = timedelta(seconds=2)
 BACKOFF_CAP = timedelta(minutes=5)
-ANSWER_GRACE = timedelta(seconds=12)
+MENDING = timedelta(seconds=30)
+"""How long to wait for an operator to mend what stands in a start's way."""
+ANSWER_GRACE = timedelta(seconds=30)
 """How long after a start's budget whoever sent it has certainly noted its answer, or is gone."""
 
 
@@ -43,10 +45,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOff:
-    """The start did not happen, and may later."""
+    """The start did not happen, and may later. What is ours to mend does not count as an attempt."""
 
     failure: Failure
     retry_after: timedelta | None = None
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +146,14 @@ def _ticked(job: Job, number: int, now: datetime, operation: Operation) -> Step:
     if job.attempt_since is not None:
         noted_by = job.attempt_since + operation.start_budget + ANSWER_GRACE
         if now < noted_by:
-            return Step(job=job, look_at=noted_by)
+            return Step(job=job, look_at=_from(noted_by, now))
         lost = Failure(code="start_interrupted", message="the start was cut short: its answer is not known")
         job = _note(replace(job, status=Status.AMBIGUOUS, attempt_since=None), now, "start.lost", lost.code)
     waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)
     if waiting and job.attempts < operation.max_attempts:
         begun = replace(job, attempts=job.attempts + 1, attempt_since=now, updated_at=now)
         return Step(job=begun, call=Call.START)
-    return Step(job=job, look_at=job.deadline_at)
+    return Step(job=job, look_at=_from(job.deadline_at, now))
 
 
 def _answered(job: Job, answered: Answered, now: datetime) -> Step:
@@ -184,10 +187,12 @@ def _not_started(
     match happened:
         case Refused() if job.status is Status.ACCEPTED or operation.idempotent:
             return Step(job=_settle(job, Status.FAILED, "start refused", now, failure=happened.failure))
-        case PutOff() if job.status is Status.ACCEPTED and exhausted:
+        case PutOff() if job.status is Status.ACCEPTED and exhausted and happened.counts:
             return Step(job=_settle(job, Status.FAILED, "retries exhausted", now, failure=happened.failure))
         case PutOff():
             wait = max(wait, happened.retry_after or timedelta(0))
+            if not happened.counts:
+                job, exhausted, wait = replace(job, attempts=job.attempts - 1), False, max(wait, MENDING)
         case _:  # an earlier request may have been acted on, so no later answer can end the job
             job = replace(job, status=Status.AMBIGUOUS)
     again = not exhausted and (job.status is Status.ACCEPTED or operation.idempotent)
@@ -272,6 +277,11 @@ def _settle(
         failure=failure,
     )
     return _note(settled, now, f"settled.{status}", by)
+
+
+def _from(moment: datetime, now: datetime) -> datetime:
+    """Keep a second's distance: the bus's clock may be ahead of ours, and wake the job too early for ever."""
+    return max(moment, now + timedelta(seconds=1))
 
 
 def _note(

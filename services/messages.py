@@ -193,13 +193,17 @@ def data_name(event_id: str) -> str:
     return f"events/{event_id}.json"
 
 
-def tick_message(job: Job, number: int, at: datetime) -> Message:
-    """Make the tick with this number. Its time is in its id: two that disagree about it are both kept."""
+def tick_message(job: Job, number: int, decided_at: str) -> Message:
+    """Make the tick with this number.
+
+    `decided_at` names the state of the row (its version) that the tick was decided at: made twice at one
+    state it is one tick; decided again at another, it is no duplicate of one that was cancelled.
+    """
     properties: dict[str, str | int] = {"kind": Kind.TICK}
     if job.traceparent:
         properties |= {"traceparent": job.traceparent, "Diagnostic-Id": job.traceparent}
     return Message(
-        message_id=f"tick-{job.id}-{number}-{int(at.timestamp() * 1000)}",
+        message_id=f"tick-{job.id}-{number}-{_digest(decided_at)[:12]}",
         subject=TICK_SUBJECT,
         session_id=job.id,
         correlation_id=job.id,
@@ -239,7 +243,6 @@ class CallbackRead:
 
     provider: str
     event_id: str
-    dataref: str | None
     callback: Callback | None
     traceparent: str | None
 
@@ -264,14 +267,13 @@ def read_inbox(message: Message) -> TickRead | CallbackRead:
         return TickRead(job_id=job_id, number=number)
     if message.subject == CALLBACK_RECEIVED:
         provider, event_id = message.properties.get("provider"), body.get("id")
-        dataref, traceparent = body.get("dataref"), body.get("traceparent")
+        traceparent = body.get("traceparent")
         if not isinstance(provider, str) or not isinstance(event_id, str) or not is_id(event_id):
             raise PoisonMessage("a callback's event names its provider and has an id")
         return CallbackRead(
             provider=provider,
             event_id=event_id,
-            dataref=dataref if isinstance(dataref, str) else None,
-            callback=None if dataref else read_callback(_json(body.get("data"))),
+            callback=None if "dataref" in body else read_callback(_json(body.get("data"))),
             traceparent=traceparent if isinstance(traceparent, str) else None,
         )
     raise PoisonMessage("neither a tick nor a callback")

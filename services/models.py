@@ -224,7 +224,6 @@ class HttpAnswer:
 
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
-_MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 def job_to_json(job: Job) -> bytes:

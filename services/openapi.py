@@ -7,7 +7,7 @@ from services.models import Status
 from services.providers.base import Provider
 from services.start import JobRequest
 
-VERSION = "1.0.0"
+VERSION = "0.1.0"
 _STATUSES = [status.value for status in Status if status is not Status.UNKNOWN]
 _TIME = {"type": "string", "format": "date-time"}
 _TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
@@ -16,13 +16,6 @@ _TEXT_OR_NULL = {"type": ["string", "null"]}
 
 def document(providers: Mapping[str, Provider], *, server: str) -> dict[str, Any]:
     """Describe the API, https://spec.openapis.org/oas/v3.1.0."""
-    inputs = {
-        f"{provider.name}.{name}": operation.input.model_json_schema(
-            ref_template=_reference(provider.name, name)
-        )
-        for provider in providers.values()
-        for name, operation in provider.operations.items()
-    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -33,15 +26,16 @@ def document(providers: Mapping[str, Provider], *, server: str) -> dict[str, Any
         "servers": [{"url": server}],
         "security": [{"key": []}],
         "paths": {
-            "/api/jobs/{provider}": {"post": _start(sorted(providers))},
-            "/api/jobs/{job_id}": {"get": _read(), "delete": _cancel()},
+            # One path, for OpenAPI takes templates that differ by name only as the same:
+            # https://spec.openapis.org/oas/v3.1.0#path-templating
+            "/api/jobs/{name}": {"post": _start(sorted(providers)), "get": _read(), "delete": _cancel()},
             "/api/webhooks/{provider}": {"post": _webhook(token=False)},
             "/api/webhooks/{provider}/{token}": {"post": _webhook(token=True)},
             "/api/health/{probe}": {"get": _health()},
             "/api/openapi.json": {
                 "get": {
                     "operationId": "readOpenApi",
-                    "responses": {"200": _answer("This document.", {"type": "object"})} | _refusals(401),
+                    "responses": {"200": _answer("This document.", {"type": "object"})} | _NO_KEY,
                 }
             },
         },
@@ -50,29 +44,32 @@ def document(providers: Mapping[str, Provider], *, server: str) -> dict[str, Any
                 "JobRequest": JobRequest.model_json_schema() | {"examples": [{"input": {}}]},
                 "Job": _JOB,
                 "Problem": _PROBLEM,
-                **{f"input.{name}": schema for name, schema in inputs.items()},
+                **_models(providers),
             },
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-functions-key"}},
         },
     }
 
 
-def _reference(provider: str, operation: str) -> str:
-    return f"#/components/schemas/input.{provider}.{operation}/$defs/{{model}}"
+def _models(providers: Mapping[str, Provider]) -> dict[str, Any]:
+    found = {}
+    for provider in providers.values():
+        for operation_name, operation in provider.operations.items():
+            for role, model in (("input", operation.input), ("result", operation.result)):
+                name = f"{role}.{provider.name}.{operation_name}"
+                reference = f"#/components/schemas/{name}/$defs/{{model}}"
+                found[name] = model.model_json_schema(ref_template=reference)
+    return found
 
 
 def _start(providers: list[str]) -> dict[str, Any]:
     return {
         "operationId": "startJob",
         "summary": "Start a job at a provider and return at once",
-        "description": "The schema of `input` is `input.{provider}.{operation}` among the components.",
+        "description": "The schema of `input` is `input.{provider}.{operation}` among the components; "
+        "that of the job's `result` is `result.{provider}.{operation}`.",
         "parameters": [
-            {
-                "name": "provider",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "enum": providers},
-            },
+            _in_path("name", {"type": "string", "enum": providers}, "The provider's name."),
             _header("Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": 255}),
             _header("Prefer", {"type": "string", "examples": ["respond-async"]}),
             _header("traceparent", {"type": "string"}),
@@ -84,7 +81,8 @@ def _start(providers: list[str]) -> dict[str, Any]:
                 "The job that this Idempotency-Key made before.", _ref("Job"), "Location", "Retry-After"
             ),
         }
-        | _refusals(400, 401, 404, 411, 413, 422, 503),
+        | _refusals(400, 404, 411, 413, 422, 503)
+        | _NO_KEY,
     }
 
 
@@ -97,7 +95,8 @@ def _read() -> dict[str, Any]:
             "200": _answer("The job.", _ref("Job"), "ETag", "Retry-After", "Cache-Control"),
             "304": {"description": "Unchanged.", "headers": _headers("ETag", "Retry-After", "Cache-Control")},
         }
-        | _refusals(401, 404, 503),
+        | _refusals(404, 503)
+        | _NO_KEY,
     }
 
 
@@ -106,19 +105,19 @@ def _cancel() -> dict[str, Any]:
         "operationId": "cancelJob",
         "summary": "Cancel a job here, and at the provider where it can be",
         "parameters": [_JOB_ID],
-        "responses": {"202": _answer("Canceled.", _ref("Job"))} | _refusals(401, 404, 409, 503),
+        "responses": {"202": _answer("Canceled.", _ref("Job"))} | _refusals(404, 409, 503) | _NO_KEY,
     }
 
 
 def _webhook(*, token: bool) -> dict[str, Any]:
-    names = ("provider", "token") if token else ("provider",)
+    parts = {"provider": "The provider's name."}
+    if token:
+        parts["token"] = "The token that the callback's address was given with."  # noqa: S105 - a description
     return {
         "operationId": "receiveWebhookAt" if token else "receiveWebhook",
         "summary": "Take a callback; its signature is its authentication",
         "security": [],
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ],
+        "parameters": [_in_path(name, {"type": "string"}, meaning) for name, meaning in parts.items()],
         "requestBody": {"required": True, "content": {"*/*": {"schema": {}}}},
         "responses": {"2XX": {"description": "Taken; the answer is what this provider wants."}}
         | _refusals(401, 404, 405, 411, 413, 503),
@@ -134,26 +133,19 @@ def _health() -> dict[str, Any]:
     return {
         "operationId": "health",
         "security": [],
-        "parameters": [
-            {
-                "name": "probe",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "enum": ["live", "ready"]},
-            }
-        ],
+        "parameters": [_in_path("probe", {"type": "string", "enum": ["live", "ready"]}, "What to ask.")],
         "responses": {"200": _answer("Well.", state), "503": _answer("Not well.", state, "Retry-After")}
         | _refusals(404),
     }
 
 
 def _refusals(*statuses: int) -> dict[str, Any]:
-    names = {401: "NotAllowed"}
-    refusal = {"content": {"application/problem+json": {"schema": _ref("Problem")}}}
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
     return {
         str(status): {
             "description": "See the problem's type and detail.",
-            **({} if status in names else refusal),
+            "headers": _headers(*{405: ("Allow",), 503: ("Retry-After",)}.get(status, ())),
+            "content": content,
         }
         for status in statuses
     }
@@ -171,6 +163,10 @@ def _headers(*names: str) -> dict[str, Any]:
     return {name: {"schema": {"type": "string"}} for name in names}
 
 
+def _in_path(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
+
+
 def _header(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "header", "schema": schema}
 
@@ -179,7 +175,8 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_JOB_ID = _in_path("name", {"type": "string"}, "The job's id.")
+_NO_KEY = {"401": {"description": "The function key is missing or wrong."}}
 _JOB: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,

@@ -69,8 +69,8 @@ class Outbox:
     async def _publish_spooled(self, name: str, document: bytes) -> None:
         try:
             await self.bus.publish(_MESSAGE.validate_json(document))
-        except ValueError:
-            _log.exception("spool.unreadable", extra={"spooled": name})
+        except ValueError as error:
+            _log.error("spool.unreadable", extra={"spooled": name, "error": type(error).__name__})
             await self.payloads.put(f"unreadable/{name}", document)
 
     async def _spool(self, message: Message) -> None:

@@ -1,6 +1,6 @@
 """Takes a delivery: checks it, reads it, publishes it, and only then says thanks.
 
-handshake → method → size → length → token → signature → age → read → publish → answer
+method → size → length → token → signature and age → read → publish → answer
 
 It reads no job: a callback that is faster than its start's own answer is nothing special.
 """
@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from services import tokens
-from services.attempt import TOKEN_KEY
-from services.errors import CallerError, NotUnderstood, NotVerified, Reason
+from services.errors import CallerError, NotUnderstood, NotVerified, Reason, Unavailable, stack_of
 from services.messages import callback_event, delivery_id, unrecognised_event
 from services.models import Callback, Delivery
 from services.outbox import Outbox
@@ -69,8 +68,13 @@ class ReceiveWebhook:
         except NotUnderstood as error:
             await self._publish_unrecognised(provider, delivery, str(error), address, traceparent)
             return provider.answer
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not lose what a provider said
+            _log.error("delivery.not_read", extra={"provider": provider.name, "stack": stack_of(error)})
+            reason = "reading it failed: see the log"
+            await self._publish_unrecognised(provider, delivery, reason, address, traceparent)
+            return provider.answer
         if self.keep_all:
-            await self._keep(provider, delivery, address)
+            await self._keep_if_possible(provider, delivery, address)
         await self._publish(provider, delivery, callbacks, address, traceparent)
         _log.info("delivery.taken", extra={"provider": provider.name, "callbacks": len(callbacks)})
         return provider.answer
@@ -78,14 +82,14 @@ class ReceiveWebhook:
     async def prune(self) -> int:
         """Delete kept deliveries that are past their time; returns how many."""
         last = (self.clock.now() - self.keep_for).strftime("%Y-%m-%d")
-        old = [
-            name
-            for name in await self.payloads.names(DELIVERIES, PRUNE_BATCH)
-            if name.removeprefix(DELIVERIES)[:10] < last
-        ]
-        for name in old:
-            await self.payloads.delete(name)
-        return len(old)
+        deleted = 0
+        while True:
+            names = await self.payloads.names(DELIVERIES, PRUNE_BATCH)
+            old = [name for name in names if name.removeprefix(DELIVERIES)[:10] < last]
+            await asyncio.gather(*map(self.payloads.delete, old))
+            deleted += len(old)
+            if len(old) < PRUNE_BATCH:
+                return deleted
 
     def _check_form(self, provider: Provider, delivery: Delivery) -> None:
         if delivery.method != "POST":
@@ -112,11 +116,15 @@ class ReceiveWebhook:
     async def _read_token(self, provider: Provider, text: str) -> tokens.Token:
         now = self.clock.now()
         try:
-            return tokens.read(text, await self.secrets.valid(TOKEN_KEY), provider=provider.name, now=now)
+            return tokens.read(
+                text, await self.secrets.valid(tokens.KEY_NAME), provider=provider.name, now=now
+            )
         except NotVerified as error:
             if error.reason is not Reason.WRONG_TOKEN:
                 raise
-            return tokens.read(text, await self.secrets.refreshed(TOKEN_KEY), provider=provider.name, now=now)
+            return tokens.read(
+                text, await self.secrets.refreshed(tokens.KEY_NAME), provider=provider.name, now=now
+            )
 
     async def _check_signature(self, provider: Provider, delivery: Delivery) -> None:
         if provider.scheme is None or provider.signing_secret is None:
@@ -162,6 +170,12 @@ class ReceiveWebhook:
                 provider.name, delivery, reason=reason, kept=kept, address=address, traceparent=traceparent
             )
         )
+
+    async def _keep_if_possible(self, provider: Provider, delivery: Delivery, address: str) -> None:
+        try:
+            await self._keep(provider, delivery, address)
+        except Unavailable:
+            _log.warning("delivery.not_kept", extra={"provider": provider.name})
 
     async def _keep(self, provider: Provider, delivery: Delivery, address: str) -> str:
         document = {

@@ -1,5 +1,6 @@
 """The settings, read once from a mapping: all that is missing or malformed is reported together, by name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -8,6 +9,9 @@ from urllib.parse import urlsplit
 from services.errors import OperatorError
 
 PROVIDER_PREFIX = "PROVIDER_"
+_ADDRESS = r"https://[A-Za-z0-9.:-]+/?"
+# https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
+_STORAGE = r"(?s)UseDevelopmentStorage=true;?|.*(AccountName|Endpoint)=.+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,12 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             problems.append(f"{name} is missing: {meaning}")
         return value
 
+    def form(name: str, meaning: str, *forms: str) -> str:
+        value = required(name, meaning)
+        if value and not any(re.fullmatch(one, value) for one in forms):
+            problems.append(f"{name} must be {meaning}")
+        return value
+
     def number(name: str, default: int, least: int, most: int) -> int:
         text = values.get(name, "").strip() or str(default)
         if text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most:
@@ -58,6 +68,10 @@ def read_settings(values: Mapping[str, str]) -> Settings:
 
     servicebus = values.get("SERVICEBUS", "").strip()
     namespace = values.get("SERVICEBUS__fullyQualifiedNamespace", "").strip()
+    if servicebus and "Endpoint=sb://" not in servicebus:
+        problems.append("SERVICEBUS must be a connection string, Endpoint=sb://...")
+    if namespace and not re.fullmatch(r"[A-Za-z0-9.-]+", namespace):
+        problems.append("SERVICEBUS__fullyQualifiedNamespace must be a host name, with no https:// before it")
     if not servicebus and not namespace:
         problems.append(
             "SERVICEBUS is missing: a connection string (or SERVICEBUS__fullyQualifiedNamespace, a host name)"
@@ -70,9 +84,23 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     if not provider_names(values):
         problems.append("PROVIDERS is missing: the providers to serve, for example stripe,replicate")
     settings = Settings(
-        job_store=required("JOB_STORE", "sqlite:PATH, a table endpoint, or a storage connection string"),
-        payload_store=required("PAYLOAD_STORE", "file:PATH, a blob endpoint, or a storage connection string"),
-        secret_source=required("SECRET_SOURCE", "environment, or the vault's https:// address"),
+        job_store=form(
+            "JOB_STORE",
+            "sqlite:PATH, a table endpoint https://..., or a storage connection string",
+            r"sqlite:.+",
+            _ADDRESS,
+            _STORAGE,
+        ),
+        payload_store=form(
+            "PAYLOAD_STORE",
+            "file:PATH, a blob endpoint https://..., or a storage connection string",
+            r"file:.+",
+            _ADDRESS,
+            _STORAGE,
+        ),
+        secret_source=form(
+            "SECRET_SOURCE", "environment, or the vault's https:// address", "environment", _ADDRESS
+        ),
         servicebus=servicebus,
         servicebus_namespace=namespace,
         public_url=public_url,

@@ -91,24 +91,31 @@ class StartJob:
             attempt_since=None if respond_async else now,
             history=(Entry(at=now, event="accepted"),),
         )
-        sequence = await self.jobs.bus.schedule(tick_message(job, job.tick, first_look), first_look)
+        tick = tick_message(job, job.tick, self.new_id().hex())
+        sequence = await self.jobs.bus.schedule(tick, first_look)
         job = replace(job, tick_sequence=sequence)
         if self.jobs.clock.now() - now > PATIENCE:
             raise Unavailable("the bus took too long to schedule a tick")
-        try:
-            version = await self.jobs.store.create(job)
-        except AlreadyExists:
+        stored, made = await self._create(job)
+        if not made:
             await self.jobs.cancel_tick(job)
-            known = await self.jobs.store.load(job_id)
-            if known is None:
-                raise Unavailable("a job disappeared while it was being made") from None
-            return _same(known.job, digest), False
+            return _same(stored.job, digest), False
         _log.info(
             "job.accepted", extra={"job_id": job.id, "provider": job.provider, "operation": job.operation}
         )
         if respond_async:
             return job, True
-        return await self._try(Stored(job=job, version=version)), True
+        return await self._try(stored), True
+
+    async def _create(self, job: Job) -> tuple[Stored, bool]:
+        try:
+            return Stored(job=job, version=await self.jobs.store.create(job)), True
+        except (AlreadyExists, Unavailable) as error:
+            # Somebody was faster with this key, or the answer to our own write was lost.
+            found = await self.jobs.store.load(job.id)
+            if found is None:
+                raise Unavailable("a job could not be written down") from error
+            return found, found.job == job
 
     async def _try(self, stored: Stored) -> Job:
         happened = await self.jobs.attempt.start(stored.job)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from services.errors import NotVerified, OperatorError, Reason
 from services.models import is_id, is_name, is_traceparent
 
+KEY_NAME = "callback-token-key"
 VERSION = "1"
 MAX_LENGTH = 512
 MIN_KEY_LENGTH = 32

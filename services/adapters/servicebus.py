@@ -55,7 +55,7 @@ class _Pending:
 
 
 class ServiceBusBus:
-    """The budget is for each call; opening a link is part of it.
+    """The budgets are for each call, on the topic and on the queue; opening a link is part of them.
 
     `open_client` is called once, in the running loop. Give the client retry_total=0: an SDK that waits
     between attempts of its own spends the budget on waiting.
@@ -68,11 +68,13 @@ class ServiceBusBus:
         topic: str = "job-events",
         queue: str = "job-inbox",
         budget: timedelta = timedelta(seconds=2.5),
+        queue_budget: timedelta = timedelta(seconds=5),
     ) -> None:
         self._open_client = open_client
         self._topic = topic
         self._queue = queue
         self._budget = budget
+        self._queue_budget = queue_budget
         self._opened: ServiceBusClient | None = None
         self._topic_line = _Line(self._topic_sender)
         self._queue_line = _Line(self._queue_sender)
@@ -93,7 +95,7 @@ class ServiceBusBus:
         async def schedule(sender: ServiceBusSender) -> list[int]:
             return await sender.schedule_messages(outgoing, at.astimezone(UTC))
 
-        async with reaching(_PART, self._budget):
+        async with reaching(_PART, self._queue_budget):
             try:
                 sequence_numbers = await self._queue_line.run(schedule)
             except MessageSizeExceededError as error:
@@ -104,7 +106,7 @@ class ServiceBusBus:
         async def cancel(sender: ServiceBusSender) -> None:
             await sender.cancel_scheduled_messages(sequence_number)
 
-        async with reaching(_PART, self._budget):
+        async with reaching(_PART, self._queue_budget):
             with suppress(MessageNotFoundError):
                 await self._queue_line.run(cancel)
 

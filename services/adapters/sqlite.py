@@ -90,10 +90,11 @@ class SqliteJobStore:
             if self._connection is None:
                 self._connection = self._connect()
             return statement(self._connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Unavailable("the SQLite file cannot be used") from error
 
     def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=self._patience.total_seconds(), isolation_level=None)
         try:
             self._turn_wal_on(connection)

@@ -19,7 +19,7 @@ from services.adapters.memory import (
 )
 from services.advance import AdvanceJob
 from services.api import Api, Request, Response
-from services.attempt import TOKEN_KEY, Attempt
+from services.attempt import Attempt
 from services.errors import NotUnderstood
 from services.jobs import Jobs
 from services.models import (
@@ -48,6 +48,7 @@ from services.receive import ReceiveWebhook
 from services.secrets import Secrets
 from services.signatures.catalogue import STANDARD_WEBHOOKS
 from services.start import StartJob
+from services.tokens import KEY_NAME
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECRET = "whsec_dGVzdC1zZWNyZXQtdGVzdC1zZWNyZXQtMDAwMQ=="
@@ -154,7 +155,7 @@ class World:
     vault: MemorySecrets = field(
         default_factory=lambda: MemorySecrets(
             {
-                TOKEN_KEY: (KEY,),
+                KEY_NAME: (KEY,),
                 "acme-api-key": ("acme-key",),
                 "acme-signing-secret": (SECRET, PREVIOUS_SECRET),
             }

@@ -51,7 +51,7 @@ class TestStart:
         self, world: World, described: dict[str, Any]
     ) -> None:
         started = await world.start()
-        check(described, "/api/jobs/{provider}", "post", started)
+        check(described, "/api/jobs/{name}", "post", started)
         job_id = said(started)["id"]
         assert started.status == 202
         assert started.headers["Location"] == f"https://hooks.example/api/jobs/{job_id}"
@@ -62,7 +62,7 @@ class TestStart:
     ) -> None:
         first = await world.start(idempotency_key="order-7")
         second = await world.start(idempotency_key="order-7")
-        check(described, "/api/jobs/{provider}", "post", second)
+        check(described, "/api/jobs/{name}", "post", second)
         assert (first.status, second.status) == (202, 200)
         assert said(first)["id"] == said(second)["id"]
         assert len(world.sender.requests) == 1
@@ -88,7 +88,7 @@ class TestStart:
     ) -> None:
         first = await world.start(idempotency_key="order-7")
         second = await world.start(other, idempotency_key="order-7")
-        check(described, "/api/jobs/{provider}", "post", second)
+        check(described, "/api/jobs/{name}", "post", second)
         assert (second.status, said(second)["type"]) == (422, "urn:hookbus:problem:idempotency-key-reused")
         assert said(second)["job_id"] == said(first)["id"]
 
@@ -155,7 +155,7 @@ class TestStart:
         self, world: World, described: dict[str, Any], body: bytes, status: int, problem: str, detail: str
     ) -> None:
         refused = await world.api.start_job(request("POST", "jobs/acme", body), "acme")
-        check(described, "/api/jobs/{provider}", "post", refused)
+        check(described, "/api/jobs/{name}", "post", refused)
         assert (refused.status, said(refused)["type"], said(refused)["detail"]) == (
             status,
             f"urn:hookbus:problem:{problem}",
@@ -203,7 +203,7 @@ class TestRead:
         job_id = said(await world.start({**BODY, "metadata": {"order": "7"}}))["id"]
         world.clock.advance(timedelta(seconds=200))
         shown = await world.api.read_job(request("GET", f"jobs/{job_id}"), job_id)
-        check(described, "/api/jobs/{job_id}", "get", shown)
+        check(described, "/api/jobs/{name}", "get", shown)
         assert shown.headers["Retry-After"] == "20"
         assert said(shown)["metadata"] == {"order": "7"}
         assert [entry["event"] for entry in said(shown)["history"]] == ["accepted", "start.answered"]
@@ -214,7 +214,7 @@ class TestRead:
         etag = (await world.api.read_job(request("GET", "j"), job_id)).headers["ETag"]
         for header in (etag, f"W/{etag}", f'"other", {etag}', "*"):
             unchanged = await world.api.read_job(request("GET", "j", if_none_match=header), job_id)
-            check(described, "/api/jobs/{job_id}", "get", unchanged)
+            check(described, "/api/jobs/{name}", "get", unchanged)
             assert (unchanged.status, unchanged.body) == (304, b"")
         await world.deliver({"state": "done"})
         await world.forward()
@@ -225,7 +225,7 @@ class TestRead:
     @pytest.mark.parametrize("job_id", ["job_nobody", "", "../x", "x" * 5000, "\udcff"])
     async def test_an_unknown_job_is_404(self, world: World, described: dict[str, Any], job_id: str) -> None:
         missing = await world.api.read_job(request("GET", "j"), job_id)
-        check(described, "/api/jobs/{job_id}", "get", missing)
+        check(described, "/api/jobs/{name}", "get", missing)
         assert missing.status == 404
 
 
@@ -234,7 +234,7 @@ class TestCancel:
         job_id = said(await world.start())["id"]
         for status in (202, 409):
             answered = await world.api.cancel_job(request("DELETE", "j"), job_id)
-            check(described, "/api/jobs/{job_id}", "delete", answered)
+            check(described, "/api/jobs/{name}", "delete", answered)
             assert answered.status == status
 
     async def test_that_loses_against_a_callback_is_409(self, world: World) -> None:

@@ -86,17 +86,17 @@ class TestTick:
 
     def test_lets_whoever_sends_the_start_note_its_answer_first(self) -> None:
         sending = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sending, Ticked(number=1), now=NOW + timedelta(seconds=14), idempotent=True)
-        assert (step.job, step.call, step.look_at) == (sending, None, NOW + timedelta(seconds=15))
+        step = decide(sending, Ticked(number=1), now=NOW + timedelta(seconds=32), idempotent=True)
+        assert (step.job, step.call, step.look_at) == (sending, None, NOW + timedelta(seconds=33))
 
     def test_does_not_start_again_what_may_have_reached_a_provider_without_idempotency(self) -> None:
         sent = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=15))
+        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33))
         assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
 
     def test_starts_again_what_may_have_reached_a_provider_with_idempotency(self) -> None:
         sent = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=15), idempotent=True)
+        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
 
     def test_leaves_an_ambiguous_job_waiting_once_its_attempts_are_used_up(self) -> None:
@@ -116,6 +116,10 @@ class TestTick:
 
     def test_does_not_expire_a_job_a_moment_before_its_deadline(self) -> None:
         assert decide(job(), Ticked(number=1), now=DEADLINE - timedelta(milliseconds=1)).job == job()
+
+    def test_that_a_fast_bus_delivers_early_looks_again_no_sooner_than_in_a_second(self) -> None:
+        step = decide(job(), Ticked(number=1), now=DEADLINE - timedelta(milliseconds=1))
+        assert step.look_at == DEADLINE + timedelta(milliseconds=999)
 
     def test_does_nothing_when_a_newer_tick_waits(self) -> None:
         stale = job(Status.ACCEPTED, attempts=0, tick=3)
@@ -148,6 +152,10 @@ class TestStartAnswer:
         step = decide(job(Status.SUCCEEDED, result={"ok": True}), answered)
         assert (step.job.status, step.job.external_id, step.call) == (Status.SUCCEEDED, "x_1", None)
 
+    def test_does_not_change_an_external_id_that_is_known(self) -> None:
+        answered = Answered(started=Started(external_id="x_2"), elapsed=timedelta(0))
+        assert decide(job(external_id="x_1"), answered).job.external_id == "x_1"
+
     def test_cancels_at_the_provider_what_was_canceled_meanwhile(self) -> None:
         answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0))
         step = decide(job(Status.CANCELED), answered)
@@ -177,6 +185,11 @@ class TestStartAnswer:
     def test_put_off_never_waits_past_the_deadline(self) -> None:
         step = decide(job(Status.ACCEPTED), PutOff(failure=FAILURE, retry_after=timedelta(days=9)))
         assert step.look_at == DEADLINE
+
+    def test_put_off_by_what_is_ours_to_mend_uses_up_no_attempt(self) -> None:
+        step = decide(job(Status.ACCEPTED, attempts=3), PutOff(failure=FAILURE, counts=False))
+        assert (step.job.status, step.job.attempts) == (Status.ACCEPTED, 2)
+        assert step.look_at == NOW + timedelta(seconds=30)
 
     def test_put_off_too_often_fails_the_job_with_the_last_reason(self) -> None:
         step = decide(job(Status.ACCEPTED, attempts=3), PutOff(failure=FAILURE))
@@ -231,6 +244,15 @@ class TestCallback:
         step = decide(later, callback(Status.RUNNING, occurred_at=NOW - timedelta(seconds=1)))
         assert step.job == later
         assert [(n.kind, n.superseded) for n in step.notices] == [(NoticeKind.PROGRESS, True)]
+
+    def test_of_the_same_progress_again_is_not_superseded(self) -> None:
+        again = decide(job(progress_at=NOW), callback(Status.RUNNING, occurred_at=NOW))
+        assert [n.superseded for n in again.notices] == [False]
+
+    def test_that_settles_clears_the_mark_of_a_start_under_way(self) -> None:
+        assert (
+            decide(job(Status.ACCEPTED, attempt_since=NOW), callback(Status.FAILED)).job.attempt_since is None
+        )
 
     def test_of_progress_after_the_end_is_told_as_superseded(self) -> None:
         step = decide(job(Status.SUCCEEDED), callback(Status.RUNNING))

@@ -1,6 +1,7 @@
 """What a sender hears, and what happens to what it sent."""
 
 import base64
+import hmac
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +10,7 @@ from datetime import timedelta
 import pytest
 
 from services import tokens
-from services.attempt import TOKEN_KEY
-from services.models import Delivery
+from services.models import Callback, Delivery
 from tests.unit.conftest import KEY, NOW, PREVIOUS_SECRET, SECRET, World, request, said
 
 ACCOUNT = "https://hooks.example/api/webhooks/account"
@@ -132,9 +132,10 @@ async def test_a_vault_that_is_away_is_503_and_not_401(world: World) -> None:
     ("body", "headers", "status"),
     [
         (b"x" * 1001, {}, 413),
+        (b"x" * 1001, {"content_length": None}, 413),
         (b"", {"content_length": None}, 411),
     ],
-    ids=["too large", "chunked"],
+    ids=["too large", "too large without length", "chunked"],
 )
 async def test_a_body_that_cannot_be_taken_is_refused_before_any_secret_is_read(
     world: World,
@@ -145,6 +146,46 @@ async def test_a_body_that_cannot_be_taken_is_refused_before_any_secret_is_read(
     refused = await world.deliver(body, address=ACCOUNT, change=with_headers(**headers))
     assert refused.status == status
     assert world.vault.fetches == []
+
+
+async def test_a_body_of_exactly_the_limit_is_taken(world: World) -> None:
+    body = b'{"state": "busy"}'.ljust(1000)
+    assert (await world.deliver(body, address=ACCOUNT)).status == 202
+
+
+@pytest.mark.parametrize(
+    "change",
+    [with_headers(webhook_timestamp="soon"), with_headers(webhook_signature=None)],
+    ids=["malformed", "unsigned"],
+)
+async def test_only_a_signature_that_does_not_fit_asks_the_vault_again(
+    world: World, change: Callable[[Delivery], Delivery]
+) -> None:
+    await world.deliver(DONE, address=ACCOUNT)
+    world.clock.advance(timedelta(minutes=1))
+    await world.deliver(DONE, address=ACCOUNT, change=change)
+    assert world.vault.fetches.count("acme-signing-secret") == 1
+
+
+async def test_a_bad_token_is_refused_before_the_signature_is_looked_at(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.deliver(DONE, address=f"{ACCOUNT}/x.y", change=with_headers(webhook_signature="v1,AAAA"))
+    [record] = [one for one in caplog.records if one.message == "delivery.refused"]
+    assert vars(record)["reason"] == "wrong_token"
+
+
+async def test_a_delivery_that_our_own_reading_stumbles_over_is_kept_and_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(_: Delivery) -> tuple[Callback, ...]:
+        raise KeyError("42" * 2)
+
+    broken = replace(world.receive.providers["account"], read=stumble)
+    monkeypatch.setitem(world.receive.providers, "account", broken)
+    assert (await world.deliver(DONE, address=ACCOUNT)).status == 202
+    assert [m.subject for m in world.bus.published] == ["callback.unrecognised"]
+    assert "4242" not in "".join(str(vars(record)) for record in caplog.records)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
@@ -237,15 +278,32 @@ class TestToken:
         world.clock.advance(timedelta(seconds=1))
         assert (await world.deliver(DONE, address=address)).status == 401
 
+    async def test_of_another_version_opens_nothing(self, world: World) -> None:
+        await world.start()
+        text = world.callback_address().rpartition("/")[2].partition(".")[0]
+        fields = base64.urlsafe_b64decode(text + "==").replace(b"1|", b"2|", 1)
+        digest = base64.urlsafe_b64encode(hmac.digest(KEY.encode(), fields, "sha256")).rstrip(b"=").decode()
+        forged = f"{base64.urlsafe_b64encode(fields).rstrip(b'=').decode()}.{digest}"
+        address = f"https://hooks.example/api/webhooks/acme/{forged}"
+        assert (await world.deliver(DONE, address=address)).status == 401
+
+    async def test_that_expired_asks_no_vault(self, world: World) -> None:
+        await world.start()
+        address = world.callback_address()
+        world.clock.advance(timedelta(days=9))
+        await world.deliver(DONE, address=address)
+        await world.deliver(DONE, address=address)
+        assert world.vault.fetches.count(tokens.KEY_NAME) == 2
+
     async def test_of_a_key_that_was_rotated_out_still_opens(self, world: World) -> None:
         await world.start()
-        world.vault.versions[TOKEN_KEY] = ("n" * 32, KEY)
+        world.vault.versions[tokens.KEY_NAME] = ("n" * 32, KEY)
         world.clock.advance(timedelta(minutes=11))
         assert (await world.deliver(DONE, address=world.callback_address())).status == 202
 
     async def test_of_a_key_newer_than_the_cache_opens_after_one_refresh(self, world: World) -> None:
         await world.start()
-        world.vault.versions[TOKEN_KEY] = ("n" * 32, KEY)
+        world.vault.versions[tokens.KEY_NAME] = ("n" * 32, KEY)
         world.clock.advance(timedelta(minutes=1))
         job_id = said(await world.start())["id"]
         token = tokens.mint(
@@ -259,6 +317,13 @@ class TestToken:
         taken = await world.deliver({"id": "x_1", "state": "done", "job": "job_other"})
         assert taken.status == 202
         assert [m.subject for m in world.bus.published] == ["callback.unrecognised"]
+
+
+async def test_a_store_that_cannot_keep_a_delivery_does_not_stop_it(world: World) -> None:
+    object.__setattr__(world.receive, "keep_all", True)
+    world.payloads.available = False
+    assert (await world.deliver(DONE, address=ACCOUNT)).status == 202
+    assert len(world.bus.published) == 1
 
 
 async def test_deliveries_are_kept_raw_on_request_without_credentials_and_until_their_time(
@@ -278,5 +343,7 @@ async def test_deliveries_are_kept_raw_on_request_without_credentials_and_until_
     world.clock.advance(timedelta(days=30))
     assert await world.receive.prune() == 0
     world.clock.advance(timedelta(days=1))
-    assert await world.receive.prune() == 1
+    for number in range(450):
+        await world.payloads.put(f"deliveries/2026-02-01/{number}", b"")
+    assert await world.receive.prune() == 451
     assert await world.payloads.names("deliveries/", 10) == []

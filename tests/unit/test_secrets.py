@@ -61,23 +61,44 @@ async def test_that_are_missing_or_empty_are_never_returned(values: tuple[str, .
         await secrets.valid("name")
 
 
-async def test_that_were_missing_are_found_once_they_are_set() -> None:
+async def test_that_were_missing_are_found_soon_after_they_are_set() -> None:
     secrets, source, clock = secrets_of()
-    with pytest.raises(SecretMissing):
-        await secrets.valid("name")
+    for _ in range(5):
+        with pytest.raises(SecretMissing):
+            await secrets.valid("name")
+    assert len(source.fetches) == 1
     source.versions["name"] = ("a",)
     clock.advance(timedelta(seconds=10))
-    assert await secrets.refreshed("name") == ("a",)
+    assert await secrets.valid("name") == ("a",)
 
 
-async def test_are_not_forgotten_when_a_refresh_fails() -> None:
+async def test_go_on_serving_while_the_vault_is_away() -> None:
     secrets, source, clock = secrets_of("a")
     await secrets.valid("name")
     source.available = False
-    clock.advance(timedelta(seconds=10))
+    clock.advance(timedelta(hours=3))
+    assert await secrets.valid("name") == ("a",)
     with pytest.raises(Unavailable):
         await secrets.refreshed("name")
-    assert await secrets.valid("name") == ("a",)
+    source.available = True
+    clock.advance(timedelta(seconds=10))
+    source.versions["name"] = ("b",)
+    assert await secrets.valid("name") == ("b",)
+
+
+async def test_a_vault_that_is_away_is_asked_at_most_every_ten_seconds() -> None:
+    secrets, source, clock = secrets_of("a")
+    source.available = False
+    for _ in range(50):
+        with pytest.raises(Unavailable):
+            await secrets.valid("name")
+        with pytest.raises(Unavailable):
+            await secrets.refreshed("name")
+    assert len(source.fetches) == 1
+    clock.advance(timedelta(seconds=10))
+    with pytest.raises(Unavailable):
+        await secrets.valid("name")
+    assert len(source.fetches) == 2
 
 
 def test_do_not_show_in_a_repr() -> None:

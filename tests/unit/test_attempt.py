@@ -1,0 +1,124 @@
+"""What an answer to a start means, for a start that is safe to repeat and for one that is not."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.attempt import read_answer, read_retry_after
+from services.errors import AnswerLost, NotSent
+from services.lifecycle import Answered, Lost, PutOff, Refused
+from services.models import HttpAnswer
+from tests.unit.conftest import ACME, NOW, WORK, World, answer, request, said
+
+IDEMPOTENT = replace(WORK, idempotent=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "otherwise", "idempotent"),
+    [
+        (200, Answered, Answered),
+        (201, Answered, Answered),
+        (301, Refused, Refused),
+        (400, Refused, Refused),
+        (401, PutOff, PutOff),
+        (402, Refused, Refused),
+        (403, PutOff, PutOff),
+        (404, Refused, Refused),
+        (408, PutOff, PutOff),
+        (409, PutOff, PutOff),
+        (422, Refused, Refused),
+        (425, PutOff, PutOff),
+        (429, PutOff, PutOff),
+        (500, PutOff, Lost),
+        (502, PutOff, Lost),
+        (503, PutOff, PutOff),
+        (504, Lost, Lost),
+        (520, PutOff, Lost),
+    ],
+)
+def test_a_status_is_sorted(status: int, otherwise: type, idempotent: type) -> None:
+    given = answer({"id": "x_1"}, status)
+    assert type(read_answer(ACME, WORK, given, NOW)) is otherwise
+    assert type(read_answer(ACME, IDEMPOTENT, given, NOW)) is idempotent
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}"])
+def test_a_success_that_nobody_can_read_may_have_started_the_job(body: bytes) -> None:
+    assert isinstance(read_answer(ACME, WORK, HttpAnswer(status=200, body=body), NOW), Lost)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("0", timedelta(0)),
+        (" 120 ", timedelta(seconds=120)),
+        ("Sun, 01 Mar 2026 12:01:00 GMT", timedelta(minutes=1)),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", timedelta(0)),
+        ("Sun, 01 Mar 2026 12:01:00", timedelta(minutes=1)),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("9" * 10, None),
+        ("9" * 5000, None),
+        ("\u0665", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, wait: timedelta | None) -> None:
+    assert read_retry_after(value, NOW) == wait
+
+
+async def test_a_key_that_was_rotated_is_read_anew_and_loses_no_job(world: World) -> None:
+    world.answers = [answer({}, 401), answer({}, 401), answer({"id": "x_1"}, 201)]
+    job_id = said(await world.start())["id"]
+    world.clock.advance(timedelta(seconds=10))
+    world.vault.versions["acme-api-key"] = ("new-key",)
+    await world.run_until(NOW + timedelta(minutes=2))
+    job = await world.job(job_id)
+    assert (job.status, job.attempts) == ("running", 1)
+
+
+async def test_a_vault_that_is_away_for_an_hour_loses_no_start(world: World) -> None:
+    world.vault.available = False
+    job_id = said(await world.start({"input": {"text": "a"}, "deadline_seconds": 7200}))["id"]
+    await world.run_until(NOW + timedelta(hours=1))
+    assert (await world.job(job_id)).status == "accepted"
+    world.vault.available = True
+    await world.run_until(NOW + timedelta(minutes=62))
+    assert (await world.job(job_id)).status == "running"
+
+
+async def test_a_start_never_follows_an_input_model_that_was_changed(world: World) -> None:
+    await world.start(prefer="respond-async")
+    [job_id] = world.store._rows
+    stored = await world.store.load(job_id)
+    assert stored is not None
+    await world.store.save(replace(stored.job, input={"old": 1}), stored.version)
+    await world.run_until(NOW + timedelta(seconds=5))
+    assert [data["failure"]["code"] for _, data in world.outcomes()] == ["input_outdated"]
+
+
+async def test_an_account_wide_address_has_no_token(world: World) -> None:
+    await world.start(provider="account")
+    assert world.callback_address() == "https://hooks.example/api/webhooks/account"
+
+
+@pytest.mark.parametrize(
+    "trouble", [NotSent(), AnswerLost(), answer({}, 500)], ids=["not sent", "lost", "500"]
+)
+async def test_a_provider_that_cannot_be_told_of_a_cancel_does_not_stop_it(
+    world: World, trouble: HttpAnswer | Exception
+) -> None:
+    job_id = said(await world.start())["id"]
+    world.answers = [trouble]
+    canceled = await world.api.cancel_job(request("DELETE", "j"), job_id)
+    assert canceled.status == 202
+    assert [subject for subject, _ in world.outcomes()] == ["job.canceled"]
+
+
+async def test_a_cancel_reaches_the_provider_even_if_its_outcome_cannot_be_published(world: World) -> None:
+    job_id = said(await world.start())["id"]
+    world.bus.available = world.payloads.available = False
+    assert (await world.api.cancel_job(request("DELETE", "j"), job_id)).status == 503
+    assert [r.method for r in world.sender.requests] == ["POST", "DELETE"]
