@@ -9,10 +9,10 @@ import hmac
 import json
 import logging
 import math
+import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -37,6 +37,8 @@ PROBLEM = "urn:hookbus:problem:"
 MAX_KEY_LENGTH = 255
 CHECK_TIMEOUT = 5
 READY_FOR = timedelta(seconds=5)
+_ADDRESS = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ class Api:
         )
         if made and job.status is Status.FAILED and job.failure:
             raise CallerError(422, "provider-refused", job.failure.message, job_id=job.id)
-        headers = {"Location": f"{_origin(request.url)}/api/jobs/{job.id}"} | self._retry_after(job)
+        headers = {"Location": f"{self._origin(request)}/api/jobs/{job.id}"} | self._retry_after(job)
         if respond_async:
             headers["Preference-Applied"] = "respond-async"
         return _json(202 if made else 200, represent(job), headers)
@@ -125,7 +127,8 @@ class Api:
 
     async def _cancel_job(self, _: Request, job_id: str) -> Response:
         stored = await self._load(job_id)
-        if not stored.job.status.settled:
+        unsaid = stored.job.status is Status.CANCELED and not stored.job.published
+        if unsaid or not stored.job.status.settled:
             job = await self.start.jobs.move(stored, CancelRequested())
             if job.status is Status.CANCELED:
                 return _json(202, represent(job))
@@ -135,10 +138,10 @@ class Api:
         )
 
     async def _receive_webhook(self, request: Request, provider: str, token: str | None) -> Response:
-        parts = urlsplit(request.url)
+        _, path = _split(request.url)
         delivery = Delivery(
             method=request.method,
-            url=self.public_url + parts.path + (f"?{parts.query}" if parts.query else ""),
+            url=self.public_url + path,
             headers=request.headers,
             body=request.body,
             received_at=self.start.jobs.clock.now(),
@@ -159,9 +162,12 @@ class Api:
             said["parts"] = dict(parts)
         return _json(200 if well else 503, said, {} if well else {"Retry-After": "5"})
 
+    def _origin(self, request: Request) -> str:
+        return _split(request.url)[0] or self.public_url
+
     async def _openapi(self, request: Request) -> Response:
         providers = self.start.jobs.attempt.providers
-        return _json(200, document(providers, server=_origin(request.url)))
+        return _json(200, document(providers, server=self._origin(request)))
 
     async def _check(self) -> Mapping[str, str]:
         async with self._checking:
@@ -249,7 +255,11 @@ def problem(error: HookbusError) -> Response:
                 "the delivery is not signed as this endpoint needs: check the secret, the bytes and the clock"
             )
         case Unavailable():
-            status, name, detail = 503, "unavailable", "try again later, with the same Idempotency-Key"
+            status, name, detail = (
+                503,
+                "unavailable",
+                "try again later; a start with the same Idempotency-Key is not made twice",
+            )
             headers["Retry-After"] = str(max(math.ceil(error.retry_after.total_seconds()), 1))
         case _:
             status, name, detail = (
@@ -299,9 +309,10 @@ def _json(status: int, value: JsonObject, headers: Mapping[str, str] | None = No
     )
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def _split(url: str) -> tuple[str, str]:
+    """Take an address apart: its origin ("" if the caller's Host makes none), and its path with the query."""
+    found = _ADDRESS.match(url)
+    return (found[1] if _ORIGIN.fullmatch(found[1]) else "", found[2]) if found else ("", "")
 
 
 def _preferences(header: str) -> set[str]:

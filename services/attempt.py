@@ -17,7 +17,7 @@ from services.providers.base import CallbackAddress, Cancel, Operation, Provider
 from services.secrets import Secrets
 
 TOKEN_GRACE = timedelta(days=7)
-_PASSING = frozenset({408, 409, 425, 429})
+_PASSING = frozenset({408, 425, 429})
 
 _log = logging.getLogger(__name__)
 
@@ -140,10 +140,10 @@ def read_answer(
 ) -> Answered | Refused | PutOff | Lost:
     """Sort a start's answer: taken, refused for good, to be tried again, or not to be known.
 
-    A 504 is somebody between saying that the answer was lost, https://www.rfc-editor.org/rfc/rfc9110#status.504.
-    A 5xx may hide that the provider acted: a start that is safe to repeat loses nothing by that caution; one
-    that is not takes the provider's word that it failed, or an outage would end it. A 401 or 403 is ours to
-    mend (the key), and does not use up attempts.
+    A 502 or 504 is somebody between who lost the answer, https://www.rfc-editor.org/rfc/rfc9110#status.504.
+    Any other 5xx may hide that the provider acted: a start that is safe to repeat loses nothing by that
+    caution; one that is not takes the provider's word that it failed, or an outage would end it. A 401 or
+    403 is ours to mend (the key), and does not use up attempts.
     """
     if 200 <= answer.status < 300:
         try:
@@ -153,12 +153,14 @@ def read_answer(
                 failure=Failure(code="answer_unreadable", message="the provider's answer could not be read")
             )
     failed = Failure(code="provider_unavailable", message=f"the provider answered {answer.status}")
-    if answer.status == 504 or (operation.idempotent and answer.status >= 500 and answer.status != 503):
+    unsure = {502, 504} if not operation.idempotent else set(range(500, 600)) - {503}
+    if answer.status in unsure:
         return Lost(failure=failed)
     if answer.status in (401, 403):
         refused = Failure(code="provider_refused_key", message="the provider refused our API key")
         return PutOff(failure=refused, counts=False)
-    if answer.status in _PASSING or answer.status >= 500:
+    in_use = answer.status == 409 and operation.idempotent  # the first request with this key is not done
+    if answer.status in _PASSING or answer.status >= 500 or in_use:
         return PutOff(
             failure=failed, retry_after=read_retry_after(answer.headers.get("retry-after", ""), now)
         )
@@ -172,6 +174,6 @@ def read_retry_after(value: str, now: datetime) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))
+    except (ValueError, OverflowError):
         return None
-    return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))

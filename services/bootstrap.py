@@ -85,6 +85,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
         ),
         clock=clock,
         chance=random.random,
+        new_id=lambda: randomness.token_bytes(20),
     )
     receive = ReceiveWebhook(
         providers=registry,
@@ -98,7 +99,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
     )
     return Hookbus(
         api=Api(
-            start=StartJob(jobs=jobs, new_id=lambda: randomness.token_bytes(20)),
+            start=StartJob(jobs=jobs),
             receive=receive,
             public_url=settings.public_url,
             max_request_bytes=settings.max_request_bytes,

@@ -34,6 +34,7 @@ class Jobs:
     attempt: Attempt
     clock: Clock
     chance: Callable[[], float]
+    new_id: Callable[[], bytes]
 
     async def tell(self, job_id: str, happened: Happened) -> Job | None:
         """Apply what happened to a job; returns it as it is then, or None if there is no such job."""
@@ -69,7 +70,7 @@ class Jobs:
         job, version = await self._put_large_result_aside(step.job), stored.version
         if step.look_at:
             number = max(stored.job.tick, woken_by) + 1
-            tick = tick_message(job, number, stored.version)
+            tick = tick_message(job, number, self.new_id())
             job = replace(job, tick=number, tick_sequence=await self.bus.schedule(tick, step.look_at))
         if job.external_id and job.external_id != stored.job.external_id:
             await self.store.link(job.provider, job.external_id, job.id)
@@ -96,9 +97,11 @@ class Jobs:
                     "status": job.status,
                 },
             )
-        replaced = step.look_at is not None or job.published != stored.job.published
-        if replaced and stored.job.tick != woken_by:
+        ended = job.published and not stored.job.published
+        if (ended or step.look_at) and stored.job.tick != woken_by:
             await self.cancel_tick(stored.job)
+        if ended and step.look_at:
+            await self.cancel_tick(job)
         return job
 
     async def _put_large_result_aside(self, job: Job) -> Job:

@@ -147,8 +147,8 @@ def _ticked(job: Job, number: int, now: datetime, operation: Operation) -> Step:
         noted_by = job.attempt_since + operation.start_budget + ANSWER_GRACE
         if now < noted_by:
             return Step(job=job, look_at=_from(noted_by, now))
-        lost = Failure(code="start_interrupted", message="the start was cut short: its answer is not known")
-        job = _note(replace(job, status=Status.AMBIGUOUS, attempt_since=None), now, "start.lost", lost.code)
+        status = Status.AMBIGUOUS if job.status is Status.ACCEPTED else job.status
+        job = _note(replace(job, status=status, attempt_since=None), now, "start.lost", "cut short")
     waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)
     if waiting and job.attempts < operation.max_attempts:
         begun = replace(job, attempts=job.attempts + 1, attempt_since=now, updated_at=now)
@@ -181,7 +181,7 @@ def _not_started(
     words = {Refused: "start.refused", PutOff: "start.put_off", Lost: "start.lost"}
     job = _note(replace(job, attempt_since=None), now, words[type(happened)], happened.failure.code)
     if job.status is not Status.ACCEPTED and job.status is not Status.AMBIGUOUS:
-        return Step(job=job)
+        return Step(job=job, look_at=None if job.status.settled else _from(job.deadline_at, now))
     wait = backoff(job.attempts, chance)
     exhausted = job.attempts >= operation.max_attempts
     match happened:
@@ -190,7 +190,7 @@ def _not_started(
         case PutOff() if job.status is Status.ACCEPTED and exhausted and happened.counts:
             return Step(job=_settle(job, Status.FAILED, "retries exhausted", now, failure=happened.failure))
         case PutOff():
-            wait = max(wait, happened.retry_after or timedelta(0))
+            wait = max(wait, min(happened.retry_after or timedelta(0), job.deadline_at - now))
             if not happened.counts:
                 job, exhausted, wait = replace(job, attempts=job.attempts - 1), False, max(wait, MENDING)
         case _:  # an earlier request may have been acted on, so no later answer can end the job
@@ -246,7 +246,8 @@ def _canceled(job: Job, now: datetime) -> Step:
         return Step(job=job)
     failure = Failure(code="canceled", message="the caller canceled the job")
     settled = _settle(job, Status.CANCELED, "cancel", now, failure=failure)
-    return Step(job=settled, call=Call.CANCEL if job.external_id else None)
+    # No message comes again if this process dies before the outcome is out, so a tick soon looks.
+    return Step(job=settled, call=Call.CANCEL if job.external_id else None, look_at=now + ANSWER_GRACE)
 
 
 def _orphan(called: Called, reason: str) -> Notice:

@@ -193,17 +193,17 @@ def data_name(event_id: str) -> str:
     return f"events/{event_id}.json"
 
 
-def tick_message(job: Job, number: int, decided_at: str) -> Message:
+def tick_message(job: Job, number: int, nonce: bytes) -> Message:
     """Make the tick with this number.
 
-    `decided_at` names the state of the row (its version) that the tick was decided at: made twice at one
-    state it is one tick; decided again at another, it is no duplicate of one that was cancelled.
+    The nonce makes each one a message of its own: one that was a duplicate of another that is cancelled
+    would leave the job with none, and one too many does nothing.
     """
     properties: dict[str, str | int] = {"kind": Kind.TICK}
     if job.traceparent:
         properties |= {"traceparent": job.traceparent, "Diagnostic-Id": job.traceparent}
     return Message(
-        message_id=f"tick-{job.id}-{number}-{_digest(decided_at)[:12]}",
+        message_id=f"tick-{job.id}-{number}-{nonce[:6].hex()}",
         subject=TICK_SUBJECT,
         session_id=job.id,
         correlation_id=job.id,

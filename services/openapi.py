@@ -41,7 +41,9 @@ def document(providers: Mapping[str, Provider], *, server: str) -> dict[str, Any
         },
         "components": {
             "schemas": {
-                "JobRequest": JobRequest.model_json_schema() | {"examples": [{"input": {}}]},
+                "JobRequest": JobRequest.model_json_schema(
+                    ref_template="#/components/schemas/JobRequest/$defs/{model}"
+                ),
                 "Job": _JOB,
                 "Problem": _PROBLEM,
                 **_models(providers),

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated
@@ -15,7 +15,7 @@ from services.errors import AlreadyExists, CallerError, Unavailable
 from services.jobs import Jobs
 from services.lifecycle import ANSWER_GRACE
 from services.messages import tick_message
-from services.models import Entry, Job, JsonObject, Status, Stored
+from services.models import Entry, Job, JsonObject, Status, Stored, job_to_json
 from services.providers.base import Operation, Provider
 
 ASYNC_DELAY = timedelta(seconds=1)
@@ -24,6 +24,8 @@ PATIENCE = timedelta(seconds=20)
 """How long after its tick a row may be made: later, the tick may have come and gone."""
 MAX_DEADLINE = timedelta(days=30)
 MAX_METADATA = 50
+MAX_ROW_BYTES = 600 * 1024
+"""How large a job's row may be at first: a result of up to 192 KiB comes in, and a store takes 1 MiB."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,6 @@ class StartJob:
     """The use case behind POST /api/jobs/{provider}."""
 
     jobs: Jobs
-    new_id: Callable[[], bytes]
 
     async def __call__(
         self,
@@ -70,7 +71,7 @@ class StartJob:
         digest = _digest(operation_name, request)
         job_id = _id(hashlib.sha256(f"{provider.name}\0{idempotency_key}".encode()).digest())
         if idempotency_key is None:
-            job_id = _id(self.new_id())
+            job_id = _id(self.jobs.new_id())
         elif known := await self.jobs.store.load(job_id):
             return _same(known.job, digest), False
         now = self.jobs.clock.now()
@@ -91,7 +92,10 @@ class StartJob:
             attempt_since=None if respond_async else now,
             history=(Entry(at=now, event="accepted"),),
         )
-        tick = tick_message(job, job.tick, self.new_id().hex())
+        if len(job_to_json(job)) > MAX_ROW_BYTES:
+            raise CallerError(413, "input-too-large", "the input is too large to be kept with its result")
+        first_look = min(first_look, job.deadline_at)
+        tick = tick_message(job, job.tick, self.jobs.new_id())
         sequence = await self.jobs.bus.schedule(tick, first_look)
         job = replace(job, tick_sequence=sequence)
         if self.jobs.clock.now() - now > PATIENCE:

@@ -1,5 +1,6 @@
 """A whole service on memory adapters, with a provider of its own and a clock that tests move."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
 
 from services.adapters.memory import (
     ManualClock,
@@ -139,6 +140,7 @@ ACCOUNT = replace(
     callback_address=CallbackAddress.ACCOUNT,
     operations={"work": replace(WORK, idempotent=True)},
 )
+OPEN = replace(ACME, name="open", operations={"work": replace(WORK, input=RootModel[dict[str, JsonValue]])})
 UNSIGNED = replace(ACME, name="unsigned", scheme=None, signing_secret=None)
 QUICK = replace(ACME, name="quick", completion=Completion.IMMEDIATE, scheme=None, signing_secret=None)
 
@@ -166,7 +168,8 @@ class World:
         self.sender = MemorySender(
             lambda _: self.answers.pop(0) if self.answers else answer({"id": "x_1"}, 201)
         )
-        providers = {p.name: p for p in (ACME, ACCOUNT, UNSIGNED, QUICK)}
+        providers = {p.name: p for p in (ACME, ACCOUNT, OPEN, UNSIGNED, QUICK)}
+        ids = itertools.cycle(range(256))
         secrets = Secrets(source=self.vault, clock=self.clock)
         self.outbox = Outbox(bus=self.bus, payloads=self.payloads, clock=self.clock)
         self.jobs = Jobs(
@@ -183,6 +186,7 @@ class World:
             ),
             clock=self.clock,
             chance=lambda: 0.5,
+            new_id=lambda: next(ids).to_bytes(1) * 20,
         )
         self.receive = ReceiveWebhook(
             providers=providers,
@@ -192,9 +196,8 @@ class World:
             clock=self.clock,
             max_bytes=1000,
         )
-        ids = iter(range(1000))
         self.api = Api(
-            start=StartJob(jobs=self.jobs, new_id=lambda: bytes([next(ids)]) * 20),
+            start=StartJob(jobs=self.jobs),
             receive=self.receive,
             public_url="https://hooks.example",
             max_request_bytes=2000,
@@ -240,7 +243,7 @@ class World:
             bare, headers={**bare.headers, **STANDARD_WEBHOOKS.sign(bare, secret, self.clock.now())}
         )
         sent = change(signed)
-        provider, _, token = url.partition("/api/webhooks/")[2].partition("/")
+        provider, _, token = url.partition("?")[0].partition("/api/webhooks/")[2].partition("/")
         return await self.api.receive_webhook(
             Request(method=sent.method, url=url, headers=sent.headers, body=sent.body),
             provider,

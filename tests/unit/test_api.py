@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from openapi_spec_validator import validate as validate_openapi
 
 from services.api import Response
 from services.models import Status
-from tests.unit.conftest import World, request, said
+from tests.unit.conftest import World, answer, request, said
 
 BODY = {"input": {"text": "hello"}}
 
@@ -163,6 +164,20 @@ class TestStart:
         )
         assert world.bus.scheduled == {}
 
+    @pytest.mark.parametrize("host", ["[::", "a[b]c", "evil.example\r\nx: y", "a b", "user@x", ""])
+    async def test_a_host_that_is_none_does_not_get_into_the_answer(self, world: World, host: str) -> None:
+        bare = request("POST", "jobs/acme", json.dumps(BODY).encode())
+        started = await world.api.start_job(replace(bare, url=f"https://{host}/api/jobs/acme"), "acme")
+        assert started.status == 202
+        assert started.headers["Location"] == f"https://hooks.example/api/jobs/{said(started)['id']}"
+
+    async def test_an_input_whose_row_would_not_fit_its_store_is_413(self, world: World) -> None:
+        world.api.max_request_bytes = 300_000
+        raw = b'{"input": {"numbers": [' + b"9e15," * 50_000 + b"0]}}"
+        refused = await world.api.start_job(request("POST", "jobs/open", raw), "open")
+        assert (refused.status, said(refused)["type"]) == (413, "urn:hookbus:problem:input-too-large")
+        assert world.bus.scheduled == {}
+
     async def test_a_body_without_its_length_is_411(self, world: World) -> None:
         bare = request("POST", "jobs/acme")
         chunked = type(bare)(method="POST", url=bare.url, headers={}, body=b"")
@@ -171,7 +186,10 @@ class TestStart:
     async def test_an_unknown_provider_is_404_and_says_which_there_are(self, world: World) -> None:
         refused = await world.start(provider="nobody")
         assert refused.status == 404
-        assert said(refused)["detail"] == "no such provider here; there are: account, acme, quick, unsigned"
+        assert (
+            said(refused)["detail"]
+            == "no such provider here; there are: account, acme, open, quick, unsigned"
+        )
 
     @pytest.mark.parametrize(
         "key", ["", "x" * 256, "käse", "a\nb"], ids=["empty", "long", "non-ASCII", "line"]
@@ -187,6 +205,34 @@ class TestStart:
             assert (started.status, said(started)["status"]) == (202, "accepted")
         else:
             assert (started.status, started.headers["Retry-After"]) == (503, "5")
+
+    async def test_a_refused_start_is_told_once_and_its_job_shown_afterwards(self, world: World) -> None:
+        world.answers = [answer({}, 422)]
+        refused = await world.start(idempotency_key="k")
+        again = await world.start(idempotency_key="k")
+        assert (refused.status, again.status, said(again)["status"]) == (422, 200, "failed")
+
+    async def test_a_wrong_value_is_not_repeated_in_the_answer(self, world: World) -> None:
+        refused = await world.start({"input": {"text": 4242_4242}})
+        assert refused.status == 422
+        assert b"4242" not in refused.body
+
+    @pytest.mark.parametrize("traceparent", ["", "00-zz-1-01", "00-" + "0" * 32 + "-" + "1" * 16 + "-01"])
+    async def test_a_malformed_traceparent_is_passed_over(self, world: World, traceparent: str) -> None:
+        bare = request("POST", "jobs/acme", json.dumps(BODY).encode(), traceparent=traceparent)
+        started = await world.api.start_job(replace(bare, traceparent=None), "acme")
+        assert (await world.job(said(started)["id"])).traceparent is None
+
+    @pytest.mark.parametrize(
+        "text", [b'"a\\ud800b"', b'"\\u0000"', b'"\\ud83d\\ude00"'], ids=["half", "NUL", "whole"]
+    )
+    async def test_odd_characters_in_an_input_make_a_job_that_can_be_stored(
+        self, world: World, text: bytes
+    ) -> None:
+        started = await world.api.start_job(
+            request("POST", "jobs/acme", b'{"input": {"text": ' + text + b"}}"), "acme"
+        )
+        assert started.status == 202
 
     async def test_a_bug_of_ours_is_told_as_later_and_logged(
         self, world: World, caplog: pytest.LogCaptureFixture
@@ -280,6 +326,33 @@ class TestHealth:
         assert (await world.api.health(request("GET", "health/ready"), "ready")).status == 200
         world.clock.advance(timedelta(seconds=5))
         assert (await world.api.health(request("GET", "health/ready"), "ready")).status == 503
+
+    async def test_ready_asks_once_for_all_who_ask_at_one_moment(self, world: World) -> None:
+        asked = []
+
+        async def check() -> None:
+            asked.append(1)
+            await asyncio.sleep(0)
+
+        world.bus.check = check  # type: ignore[method-assign] # counts
+        await asyncio.gather(*(world.api.health(request("GET", "h"), "ready") for _ in range(50)))
+        assert len(asked) == 1
+
+    async def test_ready_waits_for_no_part_that_hangs(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("services.api.CHECK_TIMEOUT", 0.01)
+
+        async def hang() -> None:
+            await asyncio.Event().wait()
+
+        world.bus.check = hang  # type: ignore[method-assign] # never answers
+        assert (await world.api.health(request("GET", "h"), "ready")).status == 503
+
+    async def test_ready_shows_its_parts_to_nobody_where_no_key_is_set(self, world: World) -> None:
+        world.api.health_key = ""
+        ready = await world.api.health(request("GET", "h", x_functions_key=""), "ready")
+        assert said(ready) == {"status": "ok"}
 
     async def test_an_unknown_probe_is_404(self, world: World) -> None:
         assert (await world.api.health(request("GET", "health/x"), "x")).status == 404

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from services.attempt import read_answer, read_retry_after
-from services.errors import AnswerLost, NotSent
+from services.errors import AnswerLost, NotSent, Unavailable
 from services.lifecycle import Answered, Lost, PutOff, Refused
-from services.models import HttpAnswer
+from services.models import HttpAnswer, Message
 from tests.unit.conftest import ACME, NOW, WORK, World, answer, request, said
 
 IDEMPOTENT = replace(WORK, idempotent=True)
@@ -26,12 +26,12 @@ IDEMPOTENT = replace(WORK, idempotent=True)
         (403, PutOff, PutOff),
         (404, Refused, Refused),
         (408, PutOff, PutOff),
-        (409, PutOff, PutOff),
+        (409, Refused, PutOff),
         (422, Refused, Refused),
         (425, PutOff, PutOff),
         (429, PutOff, PutOff),
         (500, PutOff, Lost),
-        (502, PutOff, Lost),
+        (502, Lost, Lost),
         (503, PutOff, PutOff),
         (504, Lost, Lost),
         (520, PutOff, Lost),
@@ -60,6 +60,8 @@ def test_a_success_that_nobody_can_read_may_have_started_the_job(body: bytes) ->
         ("-5", None),
         ("1.5", None),
         ("soon", None),
+        ("Mon, 99999999999999999999 Jan 2020 00:00:00 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", timedelta(days=2912384, seconds=39599)),
         ("9" * 10, None),
         ("9" * 5000, None),
         ("\u0665", None),
@@ -117,8 +119,45 @@ async def test_a_provider_that_cannot_be_told_of_a_cancel_does_not_stop_it(
     assert [subject for subject, _ in world.outcomes()] == ["job.canceled"]
 
 
-async def test_a_cancel_reaches_the_provider_even_if_its_outcome_cannot_be_published(world: World) -> None:
+async def away(_: Message) -> None:
+    raise Unavailable("the bus")
+
+
+async def test_a_cancel_whose_outcome_cannot_be_published_reaches_the_provider_and_can_be_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = said(await world.start())["id"]
-    world.bus.available = world.payloads.available = False
+    monkeypatch.setattr(world.bus, "publish", away)
+    world.payloads.available = False
     assert (await world.api.cancel_job(request("DELETE", "j"), job_id)).status == 503
     assert [r.method for r in world.sender.requests] == ["POST", "DELETE"]
+    monkeypatch.undo()
+    assert (await world.api.cancel_job(request("DELETE", "j"), job_id)).status == 202
+    assert [subject for subject, _ in world.outcomes()] == ["job.canceled"]
+
+
+async def test_a_cancel_whose_outcome_cannot_be_published_is_published_soon_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = said(await world.start())["id"]
+    monkeypatch.setattr(world.bus, "publish", away)
+    world.payloads.available = False
+    await world.api.cancel_job(request("DELETE", "j"), job_id)
+    monkeypatch.undo()
+    world.payloads.available = True
+    await world.run_until(NOW + timedelta(seconds=30))
+    assert [subject for subject, _ in world.outcomes()] == ["job.canceled"]
+
+
+async def test_a_cancel_with_the_bus_away_changes_nothing(world: World) -> None:
+    job_id = said(await world.start())["id"]
+    world.bus.available = False
+    assert (await world.api.cancel_job(request("DELETE", "j"), job_id)).status == 503
+    assert (await world.job(job_id)).status == "running"
+
+
+async def test_a_wait_longer_than_time_itself_ends_at_the_deadline(world: World) -> None:
+    world.answers = [answer({}, 429, retry_after="Fri, 31 Dec 9999 23:59:59 -2300")]
+    assert (await world.start()).status == 202
+    await world.run_until(NOW + timedelta(hours=1))
+    assert [subject for subject, _ in world.outcomes()] == ["job.expired"]

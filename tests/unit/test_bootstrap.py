@@ -1,5 +1,7 @@
 """The whole service, built from settings alone."""
 
+import io
+import logging
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,36 @@ def test_everything_that_is_missing_or_wrong_is_named_at_once() -> None:
 def test_a_secret_that_is_not_in_the_environment_is_named_at_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(OperatorError, match=f"{name} is missing"):
         build(whole(tmp_path, **{name: " "}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CALLBACK_TOKEN_KEY", "not-long-enough"), ("ACME_SIGNING_SECRET", "whsec_!!!")]
+)
+def test_a_secret_that_could_not_be_used_is_named_at_start(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(OperatorError, match=name) as refused:
+        build(whole(tmp_path, **{name: value}))
+    assert value not in str(refused.value)
+
+
+async def test_no_library_logs_the_addresses_it_asks(tmp_path: Path) -> None:
+    build(whole(tmp_path))
+    for name in ("httpx", "azure"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+
+
+async def test_what_the_worker_sends_of_a_log_record_has_its_fields(tmp_path: Path) -> None:
+    plain, formatted = logging.StreamHandler(io.StringIO()), logging.StreamHandler(io.StringIO())
+    formatted.setFormatter(logging.Formatter("own %(message)s"))
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    root.handlers[:] = [plain, formatted]
+    try:
+        build(whole(tmp_path))
+        logging.getLogger("services.receive").warning("delivery.refused", extra={"reason": "too_old"})
+    finally:
+        root.handlers[:] = handlers
+    assert plain.stream.getvalue() == 'delivery.refused {"reason": "too_old"}\n'
+    assert formatted.stream.getvalue() == "own delivery.refused\n"
 
 
 def test_nothing_that_is_secret_stands_in_the_message(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.errors import Unavailable, VersionConflict
+from services.errors import AnswerLost, NotSent, Unavailable, VersionConflict
 from services.messages import tick_message
 from services.models import HttpAnswer, Job, Message, Status, Version
 from tests.unit.conftest import NOW, World, answer, request, said
@@ -111,6 +111,53 @@ async def test_progress_that_comes_before_the_start_answer_leaves_a_tick_waiting
     assert [subject for subject, _ in world.outcomes()] == ["job.expired"]
 
 
+async def test_progress_while_a_later_start_is_put_off_leaves_a_tick_waiting(world: World) -> None:
+    world.answers = [AnswerLost()]
+    await world.start(provider="account")
+    send = world.sender.send
+
+    async def progress_then_fail(*args: Any, **kwargs: Any) -> HttpAnswer:
+        [job_id] = world.store._rows
+        await world.deliver({"job": job_id, "id": "x_1", "state": "busy"})
+        await world.forward()
+        await send(*args, **kwargs)
+        raise NotSent
+
+    world.sender.send = progress_then_fail  # type: ignore[method-assign] # the first request had arrived
+    await world.run_until(NOW + timedelta(seconds=30))
+    assert len(await waiting_ticks(world)) == 1
+    await world.run_until(NOW + timedelta(hours=2))
+    assert [subject for subject, _ in world.outcomes()] == ["job.expired"]
+
+
+async def test_two_who_decide_on_one_state_of_a_row_leave_a_tick_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.answers = [AnswerLost()]
+    job_id = said(await world.start())["id"]
+    tick = tick_message(await world.job(job_id), (await world.job(job_id)).tick, b"again!")
+    save = world.store.save
+
+    async def in_turn(job: Job, version: Version) -> Version:
+        await asyncio.sleep(0)
+        return await save(job, version)
+
+    monkeypatch.setattr(world.store, "save", in_turn)
+    await asyncio.gather(world.advance(tick), world.advance(tick))
+    await world.run_until(NOW + timedelta(hours=2))
+    assert [subject for subject, _ in world.outcomes()] == ["job.expired"]
+
+
+async def test_a_start_with_a_short_deadline_that_dies_expires_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies(monkeypatch, world.sender, "send", after=False)
+    with pytest.raises(Died):
+        await world.start({"input": {"text": "a"}, "deadline_seconds": 2})
+    await world.run_until(NOW + timedelta(seconds=2))
+    assert [subject for subject, _ in world.outcomes()] == ["job.expired"]
+
+
 async def test_two_starts_with_one_key_in_one_millisecond_leave_one_tick_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +189,7 @@ async def test_a_tick_whose_number_was_scheduled_and_never_noted_is_followed_by_
     world.answers = [answer({}, 503)] * 3
     job_id = said(await world.start())["id"]
     job = await world.job(job_id)
-    ahead = tick_message(job, job.tick + 1, "never noted")
+    ahead = tick_message(job, job.tick + 1, b"never noted")
     await world.advance(ahead)
     assert (await world.job(job_id)).tick == job.tick + 2
 

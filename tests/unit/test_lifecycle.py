@@ -99,6 +99,12 @@ class TestTick:
         step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
 
+    def test_does_not_take_back_that_a_job_runs_because_its_start_was_cut_short(self) -> None:
+        running = job(Status.RUNNING, attempt_since=NOW)
+        step = decide(running, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
+        assert (step.call, step.job.status, step.job.attempt_since) == (None, Status.RUNNING, None)
+        assert step.look_at == DEADLINE
+
     def test_leaves_an_ambiguous_job_waiting_once_its_attempts_are_used_up(self) -> None:
         step = decide(job(Status.AMBIGUOUS, attempts=3), Ticked(number=1), idempotent=True)
         assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
@@ -214,7 +220,9 @@ class TestStartAnswer:
     def test_no_failed_start_takes_back_what_a_callback_said(
         self, status: Status, happened: PutOff | Lost | Refused
     ) -> None:
-        assert decide(job(status), happened).job.status is status
+        step = decide(job(status), happened)
+        assert step.job.status is status
+        assert step.look_at == (None if status.settled else DEADLINE)
 
 
 class TestCallback:

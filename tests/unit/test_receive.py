@@ -199,6 +199,22 @@ async def test_a_provider_that_sends_no_webhooks_is_404(world: World, provider: 
     assert (await world.api.receive_webhook(request("POST", "webhooks/x"), provider, None)).status == 404
 
 
+async def test_the_address_that_is_verified_is_the_public_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def note(delivery: Delivery) -> tuple[Callback, ...]:
+        seen.append(delivery.url)
+        return ()
+
+    noting = replace(world.receive.providers["account"], read=note)
+    monkeypatch.setitem(world.receive.providers, "account", noting)
+    inside = "http://10.0.0.4:8080/api/webhooks/account?a=1&b="
+    await world.deliver(DONE, address=inside)
+    assert seen == ["https://hooks.example/api/webhooks/account?a=1&b="]
+
+
 async def test_a_verified_callback_for_no_job_of_ours_is_still_2xx(world: World) -> None:
     assert (await world.deliver({"id": "nobody's", "state": "done"}, address=ACCOUNT)).status == 202
 

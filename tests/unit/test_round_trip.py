@@ -372,6 +372,9 @@ async def test_a_callback_too_large_for_a_message_still_settles_its_job(world: W
     job = await world.job(said(started)["id"])
     assert (job.status, job.result) == (Status.SUCCEEDED, None)
     assert job.result_ref is not None
+    assert "dataref" in json.loads(world.events("callback")[0].body), (
+        "over 192 KiB, though it would have fitted"
+    )
     assert "dataref" in json.loads(world.events("outcome")[0].body)
 
 
