@@ -7,10 +7,11 @@ start pays only for what this deployment uses; clients are opened on their first
 import logging
 import random
 import secrets as randomness
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,11 @@ from services.models import Delivery
 from services.outbox import Outbox
 from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
-from services.providers.base import Completion, Provider
+from services.providers.base import Provider
 from services.receive import ReceiveWebhook
 from services.secrets import Secrets
 from services.settings import Settings, provider_names, provider_options, read_settings
+from services.signatures.scheme import Scheme
 from services.start import StartJob
 
 if TYPE_CHECKING:
@@ -131,26 +133,50 @@ def _read(values: Mapping[str, str]) -> tuple[Settings, Mapping[str, Provider]]:
 
 
 def _wrong_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) -> list[str]:
-    needed = {tokens.KEY_NAME: f"at least {tokens.MIN_KEY_LENGTH} characters, signs callback addresses"}
+    problems: list[str] = []
+
+    def check(name: str, meaning: str, usable: Callable[[str], bool]) -> None:
+        value = values.get(variable(name), "")
+        if not value.strip():
+            problems.append(f"{variable(name)} is missing: {meaning}")
+        elif not usable(value):
+            problems.append(f"{variable(name)} cannot be used as it is: {meaning}")
+
+    check(
+        tokens.KEY_NAME,
+        f"at least {tokens.MIN_KEY_LENGTH} characters, signs callback addresses",
+        lambda value: len(value) >= tokens.MIN_KEY_LENGTH,
+    )
     for provider in registry.values():
         if provider.api_key:
-            needed[provider.api_key] = f"the API key that {provider.name} gave you"
-        if provider.signing_secret and provider.completion is Completion.WEBHOOK:
-            needed[provider.signing_secret] = f"what {provider.name} signs its webhooks with"
-    missing = {name for name in needed if not values.get(variable(name), "").strip()}
-    problems = [f"{variable(name)} is missing: {needed[name]}" for name in needed if name in missing]
-    if tokens.KEY_NAME not in missing and len(values[variable(tokens.KEY_NAME)]) < tokens.MIN_KEY_LENGTH:
-        problems.append(f"{variable(tokens.KEY_NAME)} is too short: {needed[tokens.KEY_NAME]}")
-    for provider in registry.values():
-        name = provider.signing_secret
-        if provider.scheme and name in needed and name not in missing:
-            try:
-                provider.scheme.verify(_NO_DELIVERY, [values[variable(name)]], _NO_DELIVERY.received_at)
-            except OperatorError as error:
-                problems.append(f"{variable(name)}: {error}")
-            except NotVerified:
-                pass
+            check(provider.api_key, f"the API key that {provider.name} gave you", _fits_a_header)
+        if provider.scheme and provider.signing_secret:
+            meaning = f"what {provider.name} signs its webhooks with, as it shows it"
+            check(provider.signing_secret, meaning, partial(_is_read_by, provider.scheme))
     return problems
+
+
+def _fits_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_read_by(scheme: Scheme, secret: str) -> bool:
+    try:
+        scheme.verify(_NO_DELIVERY, [secret], _NO_DELIVERY.received_at)
+    except OperatorError:
+        return False
+    except NotVerified:
+        return True
+    return True
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Name the setting that an SDK cannot read; its own words may show what is secret."""
+    try:
+        yield
+    except ValueError:
+        raise OperatorError(f"{setting} must be a connection string as Azure shows it") from None
 
 
 @cache
@@ -172,7 +198,8 @@ def _job_store(settings: Settings) -> JobStore:
     if settings.job_store.startswith("https://"):
         service = TableServiceClient(settings.job_store, credential=_credential())
     else:
-        service = TableServiceClient.from_connection_string(settings.job_store)
+        with _named("JOB_STORE"):
+            service = TableServiceClient.from_connection_string(settings.job_store)
     return TablesJobStore(service.get_table_client(JOBS_TABLE))
 
 
@@ -188,14 +215,20 @@ def _payload_store(settings: Settings) -> PayloadStore:
     if settings.payload_store.startswith("https://"):
         service = BlobServiceClient(settings.payload_store, credential=_credential())
     else:
-        service = BlobServiceClient.from_connection_string(settings.payload_store)
+        with _named("PAYLOAD_STORE"):
+            service = BlobServiceClient.from_connection_string(settings.payload_store)
     return BlobPayloads(service.get_container_client(PAYLOADS_CONTAINER))
 
 
 def _bus(settings: Settings) -> MessageBus:
+    from azure.servicebus import parse_connection_string
     from azure.servicebus.aio import ServiceBusClient
 
     from services.adapters.servicebus import ServiceBusBus
+
+    if settings.servicebus:
+        with _named("SERVICEBUS"):
+            parse_connection_string(settings.servicebus)
 
     def connect() -> ServiceBusClient:
         # No retries inside the SDK: what a send cannot do within its budget, the spool does.

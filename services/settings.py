@@ -11,7 +11,7 @@ from services.errors import OperatorError
 PROVIDER_PREFIX = "PROVIDER_"
 _ADDRESS = r"https://[A-Za-z0-9.:-]+/?"
 # https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
-_STORAGE = r"(?s)UseDevelopmentStorage=true;?|.*(AccountName|Endpoint)=.+"
+_STORAGE = r"(?s)UseDevelopmentStorage=true;?|.*(AccountKey|SharedAccessSignature)=.+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

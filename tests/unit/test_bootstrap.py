@@ -64,9 +64,21 @@ def test_a_secret_that_is_not_in_the_environment_is_named_at_start(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("CALLBACK_TOKEN_KEY", "not-long-enough"), ("ACME_SIGNING_SECRET", "whsec_!!!")]
+    ("name", "value"),
+    [
+        ("CALLBACK_TOKEN_KEY", "not-long-enough"),
+        ("ACME_SIGNING_SECRET", "whsec_!!!"),
+        ("STRIPE_API_KEY", "sk_test_1\n"),
+        ("STRIPE_API_KEY", "sk_t\u00e9st"),
+        ("SERVICEBUS", "Endpoint=sb://"),
+        ("SERVICEBUS", "Endpoint=sb://h/;SharedAccessKeyName=a"),
+        ("JOB_STORE", "AccountName=x"),
+        ("JOB_STORE", "AccountKey=x"),
+        ("PAYLOAD_STORE", "AccountName=x"),
+        ("PAYLOAD_STORE", "AccountKey=x"),
+    ],
 )
-def test_a_secret_that_could_not_be_used_is_named_at_start(tmp_path: Path, name: str, value: str) -> None:
+def test_a_setting_that_could_not_be_used_is_named_at_start(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(OperatorError, match=name) as refused:
         build(whole(tmp_path, **{name: value}))
     assert value not in str(refused.value)
