@@ -5,6 +5,7 @@ else local.settings.json.example; an address or path in them that is the stack's
 directory that were chosen.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -63,9 +64,11 @@ class Ports:
                 found[one.name] = taken.getsockname()[1]
             return cls(**found)
 
-    def check(self) -> None:
-        """Raise PortTaken if somebody listens on one of them."""
+    def check(self, without: str | None = None) -> None:
+        """Raise PortTaken if somebody listens on one of them; a part that is not ours may do so."""
         for one in fields(self):
+            if one.name == without:
+                continue
             port = getattr(self, one.name)
             try:
                 socket.create_server(("127.0.0.1", port)).close()
@@ -133,14 +136,17 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(directory: Path, ports: Ports, settings: Path | None = None) -> Iterator[Stack]:
-    """Run all parts, with their files in `directory`; raises PortTaken or NotStarted."""
-    ports.check()
+def running(
+    directory: Path, ports: Ports, settings: Path | None = None, *, without: str | None = None
+) -> Iterator[Stack]:
+    """Run all parts but one, with their files in `directory`; raises PortTaken or NotStarted."""
+    ports.check(without)
     directory.mkdir(parents=True, exist_ok=True)
     stack = Stack(directory=directory, ports=ports, settings=read_settings(directory, ports, settings))
     try:
         for part in PARTS:
-            stack.start(part)
+            if part != without:
+                stack.start(part)
         yield stack
     finally:
         stack.stop()
@@ -212,11 +218,16 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.stack", description=__doc__)
+    parser.add_argument(
+        "--without", choices=PARTS, help="leave this part to you, for example to `func start`"
+    )
+    without = parser.parse_args().without
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     shutil.rmtree(LOCAL / "logs", ignore_errors=True)
     try:
-        with running(LOCAL, Ports.chosen(os.environ)) as stack:
+        with running(LOCAL, Ports.chosen(os.environ), without=without) as stack:
             print(walk_through(stack), flush=True)
             _until_ended(stack)
     except (PortTaken, NotStarted, ValueError) as error:
