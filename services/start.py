@@ -156,7 +156,7 @@ def explain(error: ValidationError, root: str) -> str:
     """Say which fields are wrong and why, without repeating their values."""
     return "; ".join(
         f"{'.'.join([root, *map(str, one['loc'])])}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False)[:10]
+        for one in error.errors()[:10]
     )
 
 

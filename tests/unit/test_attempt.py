@@ -79,6 +79,7 @@ async def test_a_key_that_was_rotated_is_read_anew_and_loses_no_job(world: World
     await world.run_until(NOW + timedelta(minutes=2))
     job = await world.job(job_id)
     assert (job.status, job.attempts) == ("running", 1)
+    assert world.vault.fetches.count("acme-api-key") == 2, "at the start, and once it was refused"
 
 
 async def test_a_vault_that_is_away_for_an_hour_loses_no_start(world: World) -> None:
