@@ -291,10 +291,12 @@ async def test_a_sqlite_file_locked_for_too_long_is_unavailable_and_works_later(
 
 
 async def test_a_sqlite_file_that_cannot_be_opened_is_unavailable_and_works_later(tmp_path: Path) -> None:
-    store = SqliteJobStore(tmp_path / "later" / "jobs.sqlite")
+    in_the_way = tmp_path / "later"
+    in_the_way.write_bytes(b"")
+    store = SqliteJobStore(in_the_way / "jobs.sqlite")
     with pytest.raises(Unavailable):
         await store.create(A_JOB)
-    (tmp_path / "later").mkdir()
+    in_the_way.unlink()
     await store.create(A_JOB)
     await store.close()
 
