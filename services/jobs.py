@@ -66,6 +66,15 @@ class Jobs:
             _log.warning("callback.orphaned", extra={"event_id": event.id, "provider": event.provider})
         await self.outbox.publish(event)
 
+    async def cancel_tick(self, job: Job) -> None:
+        """Take a job's tick back, if the bus can be reached: one that fires all the same does nothing."""
+        if job.tick_sequence is None:
+            return
+        try:
+            await self.bus.cancel(job.tick_sequence)
+        except Unavailable:
+            _log.warning("tick.not_cancelled", extra={"job_id": job.id, "tick": job.tick})
+
     async def _carry_out(self, stored: Stored, step: Step, woken_by: int) -> Job:
         job, version = await self._put_large_result_aside(step.job), stored.version
         if step.look_at:
@@ -124,15 +133,6 @@ class Jobs:
             else:
                 return noted
         return stored.job
-
-    async def cancel_tick(self, job: Job) -> None:
-        """Take a job's tick back, if the bus can be reached: one that fires all the same does nothing."""
-        if job.tick_sequence is None:
-            return
-        try:
-            await self.bus.cancel(job.tick_sequence)
-        except Unavailable:
-            _log.warning("tick.not_cancelled", extra={"job_id": job.id, "tick": job.tick})
 
     async def _reload(self, job_id: str) -> Stored:
         stored = await self.store.load(job_id)

@@ -155,8 +155,7 @@ class StartJob:
 def explain(error: ValidationError, root: str) -> str:
     """Say which fields are wrong and why, without repeating their values."""
     return "; ".join(
-        f"{'.'.join([root, *map(str, one['loc'])])}: {one['msg']}"
-        for one in error.errors()[:10]
+        f"{'.'.join([root, *map(str, one['loc'])])}: {one['msg']}" for one in error.errors()[:10]
     )
 
 
