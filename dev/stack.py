@@ -1,20 +1,19 @@
 """Runs everything locally on one set of settings: Service Bus emulator, fake third party, functions.
 
-`python -m dev.stack` leaves them running until Ctrl-C. The settings are local.settings.json if it is there,
-else local.settings.json.example; an address or path in them that is the stack's own follows the ports and the
-directory that were chosen.
+`python -m dev.stack` leaves them running until Ctrl-C, `python -m dev.stack PART` only one of them. The
+settings are local.settings.json if it is there, else local.settings.json.example; an address or path in them
+that is the stack's own follows the ports and the directory that were chosen.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
@@ -23,7 +22,8 @@ from typing import Self
 from dev.process import ROOT, NotStarted, Running, start, tail
 
 LOCAL = ROOT / ".local"
-PARTS = ("servicebus", "provider", "functions")
+MODULES = {"servicebus": "dev.servicebus", "provider": "dev.provider", "functions": "dev.host"}
+PARTS = tuple(MODULES)
 """In the order in which they are started; they are stopped in the opposite one."""
 
 
@@ -64,10 +64,10 @@ class Ports:
                 found[one.name] = taken.getsockname()[1]
             return cls(**found)
 
-    def check(self, without: str | None = None) -> None:
-        """Raise PortTaken if somebody listens on one of them; a part that is not ours may do so."""
+    def check(self, parts: Sequence[str]) -> None:
+        """Raise PortTaken if somebody listens where one of these parts is to listen."""
         for one in fields(self):
-            if one.name == without:
+            if one.name.partition("_")[0] not in parts:
                 continue
             port = getattr(self, one.name)
             try:
@@ -107,22 +107,25 @@ class Stack:
 
     def start(self, part: str) -> None:
         """Start a part and wait until it is ready; raises NotStarted."""
-        ports, environment = self.ports, dict(self.settings)
+        environment = dict(self.settings)
+        if part == "provider":
+            environment["STRIPE_WEBHOOK_URL"] = f"{self.functions_url}/api/webhooks/stripe"
+        module = MODULES[part]
+        arguments = self._arguments(part)
+        self.running[part] = start(module, arguments, log=self.log(part), environment=environment)
+
+    def _arguments(self, part: str) -> list[str]:
+        ports = self.ports
+        if part == "provider":
+            return ["--port", str(ports.provider)]
         if part == "servicebus":
             config, store = ROOT / "dev" / "entities.json", self.directory / "servicebus.db"
-            arguments = ["--config", str(config), "--store", str(store)]
-            arguments += ["--port", str(ports.servicebus), "--health-port", str(ports.servicebus_health)]
-            module = "dev.servicebus"
-        elif part == "provider":
-            module, arguments = "dev.provider", ["--port", str(ports.provider)]
-            environment["STRIPE_WEBHOOK_URL"] = f"{self.functions_url}/api/webhooks/stripe"
-        else:
-            module = "dev.host"
-            # The settings are given as environment: the file is named so that no other one is read.
-            settings = ROOT / "local.settings.json.example"
-            arguments = ["--app", str(ROOT / "function_app.py"), "--settings", str(settings)]
-            arguments += ["--port", str(ports.functions)]
-        self.running[part] = start(module, arguments, log=self.log(part), environment=environment)
+            listen = ["--port", str(ports.servicebus), "--health-port", str(ports.servicebus_health)]
+            return ["--config", str(config), "--store", str(store), *listen]
+        # The settings are given as environment: the file is named so that no other one is read.
+        settings = ROOT / "local.settings.json.example"
+        app = ["--app", str(ROOT / "function_app.py"), "--settings", str(settings)]
+        return [*app, "--port", str(ports.functions)]
 
     def stop(self) -> None:
         """Stop all parts, the last started first."""
@@ -137,15 +140,15 @@ class Stack:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, ports: Ports, settings: Path | None = None, *, without: str | None = None
+    directory: Path, ports: Ports, settings: Path | None = None, parts: Sequence[str] = PARTS
 ) -> Iterator[Stack]:
-    """Run all parts but one, with their files in `directory`; raises PortTaken or NotStarted."""
-    ports.check(without)
+    """Run parts, with their files in `directory`; raises PortTaken or NotStarted."""
+    ports.check(parts)
     directory.mkdir(parents=True, exist_ok=True)
     stack = Stack(directory=directory, ports=ports, settings=read_settings(directory, ports, settings))
     try:
         for part in PARTS:
-            if part != without:
+            if part in parts:
                 stack.start(part)
         yield stack
     finally:
@@ -207,10 +210,15 @@ In another terminal, in {ROOT}:
 """
 
 
-def _until_ended(stack: Stack) -> None:
-    while (name := stack.ended()) is None:
-        time.sleep(0.5)
-    raise NotStarted(f"{name} has ended by itself; the end of its log:\n{tail(stack.log(name))}")
+def _until_all_ended(stack: Stack) -> None:
+    """Tell of each part that ends, and leave the others running."""
+    while stack.running:
+        while (name := stack.ended()) is None:
+            time.sleep(0.5)
+        del stack.running[name]
+        print(f"\n{name} has ended; the end of its log:\n{tail(stack.log(name), 5)}", file=sys.stderr)
+        if stack.running:
+            print(f"The others go on. Start it again: {sys.executable} -m dev.stack {name}", file=sys.stderr)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
@@ -219,17 +227,18 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description=__doc__)
-    parser.add_argument(
-        "--without", choices=PARTS, help="leave this part to you, for example to `func start`"
-    )
-    without = parser.parse_args().without
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these of {', '.join(PARTS)}")
+    parts = parser.parse_args().parts or PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    shutil.rmtree(LOCAL / "logs", ignore_errors=True)
+    for part in parts:
+        (LOCAL / "logs" / f"{part}.log").unlink(missing_ok=True)
     try:
-        with running(LOCAL, Ports.chosen(os.environ), without=without) as stack:
-            print(walk_through(stack), flush=True)
-            _until_ended(stack)
+        with running(LOCAL, Ports.chosen(os.environ), parts=parts) as stack:
+            print(f"running: {', '.join(parts)}" if parts is not PARTS else walk_through(stack), flush=True)
+            _until_all_ended(stack)
     except (PortTaken, NotStarted, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
