@@ -40,7 +40,7 @@ def test_a_killed_emulator_has_everything_that_it_acknowledged(config_file: Path
         )
         sender.cancel_scheduled_messages(canceled)
         receiver = client.get_queue_receiver("once-0")
-        done, dead, back = receiver.receive_messages(3, 3)
+        done, dead, back = receiver.receive_messages(3, 10)
         receiver.complete_message(done)
         receiver.dead_letter_message(dead, reason="kept")
         receiver.abandon_message(back)
@@ -59,7 +59,7 @@ def test_a_killed_emulator_has_everything_that_it_acknowledged(config_file: Path
         assert seen[b"new"].sequence_number == 7, "numbers go on, even those of what was dropped"
         [letter] = client.get_queue_receiver(
             "once-0", sub_queue=ServiceBusSubQueue.DEAD_LETTER
-        ).receive_messages(1, 3)
+        ).receive_messages(1, 10)
         assert (b"".join(letter.body), letter.dead_letter_reason) == (b"1", "kept")
         found: list[bytes] = []
         while len(found) < 3 and (got := receiver.receive_messages(3, 6)):
@@ -101,7 +101,7 @@ def test_two_hundred_silent_connections_take_nothing_from_the_others(emulator: R
     with ServiceBusClient.from_connection_string(emulator.connection_string) as client:
         queue = fresh("plain")
         client.get_queue_sender(queue).send_messages(ServiceBusMessage(b"x"))
-        assert len(client.get_queue_receiver(queue).receive_messages(1, 3)) == 1
+        assert len(client.get_queue_receiver(queue).receive_messages(1, 10)) == 1
     for one in sockets:
         one.close()
 
