@@ -28,9 +28,19 @@ from proton import Connection as Engine
 from proton import Message as Answer
 
 from . import delivery, management
-from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Message
+from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Message, Session, check_kind
 from .errors import Condition, MalformedError, RefusedError
-from .message import BATCH_FORMAT, Request, Value, decode, decode_batch, decode_request, message_format, owned
+from .message import (
+    BATCH_FORMAT,
+    Request,
+    Value,
+    decode,
+    decode_batch,
+    decode_request,
+    identified,
+    message_format,
+    owned,
+)
 from .sasl import Handshake
 from .store import Store
 
@@ -44,7 +54,13 @@ _CREDIT: Final = 1000
 _HEADER_LENGTH: Final = 8
 _PATIENCE: Final = 60.0  # seconds in which a client has to open its connection
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
+# https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-protocol-guide
 _SESSION_FILTER: Final = symbol("com.microsoft:session-filter")
+_LOCKED_UNTIL: Final = symbol("com.microsoft:locked-until-utc")
+_WAIT: Final = symbol("com.microsoft:timeout")
+_LONGEST_WAIT: Final = 65_000  # milliseconds, where the client names none: as Microsoft's SDKs expect
+_TICKS_AT_1970: Final = 621_355_968_000_000_000  # .NET's time is in units of 100 ns since the year 1
+_TICKS: Final = 10_000
 _DEAD_LETTER: Final = "com.microsoft:dead-letter"
 
 
@@ -72,6 +88,8 @@ class Server:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store = store
         self._consumers: dict[str, deque[Consumer]] = {}
+        self._holders: dict[UUID, Consumer] = {}
+        self._seekers: dict[str, deque[Seeker]] = {}
         self._hungry: set[str] = set()
         self._stirred: set[Connection] = set()
         self._turning = False
@@ -100,19 +118,34 @@ class Server:
     def stir(self, connection: "Connection") -> None:
         """Have a turn soon, because something has happened on this connection."""
         self._stirred.add(connection)
-        if not self._turning:
-            self._turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
+        self._turn_soon()
 
     def enlist(self, consumer: "Consumer") -> None:
         """Let a consumer wait for messages."""
         self._consumers.setdefault(consumer.mailbox.key, deque()).append(consumer)
+        if consumer.lock is not None:
+            self._holders[consumer.lock] = consumer
 
     def dismiss(self, consumer: "Consumer") -> None:
-        """Give a consumer no more messages; those that it has stay locked."""
+        """Give a consumer no more messages; those that it has stay locked, but for a session's."""
+        if consumer.lock is not None and self._holders.pop(consumer.lock, None) is not None:
+            self.broker.release_session(consumer.mailbox, consumer.lock, self.clock())
+            self._turn_soon()
         waiting = self._consumers.get(consumer.mailbox.key, deque())
         if consumer in waiting:
             waiting.remove(consumer)
+
+    def seek(self, seeker: "Seeker") -> None:
+        """Give a link the next session that there is, now or later."""
+        self._seekers.setdefault(seeker.mailbox.key, deque()).append(seeker)
+        self._hungry.add(seeker.mailbox.key)
+        self.stir(seeker.connection)
+
+    def stop_seeking(self, seeker: "Seeker") -> None:
+        """Give a link no session any more."""
+        waiting = self._seekers.get(seeker.mailbox.key, deque())
+        if seeker in waiting:
+            waiting.remove(seeker)
 
     def feed(self, consumer: "Consumer") -> None:
         """Look in the next turn whether there is something for this consumer."""
@@ -124,12 +157,22 @@ class Server:
         self.connections.discard(connection)
         self._stirred.discard(connection)
 
+    def _turn_soon(self) -> None:
+        if not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
     def _turn(self) -> None:
         self._turning = False
         now = self.clock()
         self.broker.advance(now)
+        for lock in self.broker.take_lost():
+            if (holder := self._holders.pop(lock, None)) is not None:
+                holder.lose()
+                self._stirred.add(holder.connection)
         hungry, self._hungry = self._hungry, set()
         for key in self.broker.take_ready() | hungry:
+            self._give_sessions(self._seekers.get(key, deque()), now)
             self._hand_out(self._consumers.get(key, deque()), now)
         if changes := self.broker.take_changes():
             try:
@@ -146,6 +189,12 @@ class Server:
             connection.write()
         self._set_alarm(now)
 
+    def _give_sessions(self, waiting: "deque[Seeker]", now: int) -> None:
+        while waiting and (session := self.broker.accept_session(waiting[0].mailbox, None, now)) is not None:
+            seeker = waiting.popleft()
+            seeker.find(session)
+            self._stirred.add(seeker.connection)
+
     def _hand_out(self, waiting: "deque[Consumer]", now: int) -> None:
         passed = 0
         while passed < len(waiting):
@@ -153,8 +202,10 @@ class Server:
             waiting.rotate(-1)
             if not consumer.is_hungry:
                 passed += 1
-            elif (message := self.broker.acquire(consumer.mailbox, now)) is None:
-                break
+            elif (message := self.broker.acquire(consumer.mailbox, now, consumer.session)) is None:
+                if consumer.session is None:
+                    break
+                passed += 1
             else:
                 consumer.send(message, now)
                 self._stirred.add(consumer.connection)
@@ -187,6 +238,7 @@ class Connection(asyncio.Protocol):
         self._format: int | None = None
         self._replies: list[Replies] = []
         self._consumers: list[Consumer] = []
+        self._seekers: list[Seeker] = []
         self._heartbeat: asyncio.TimerHandle | None = None
         self._collector = Collector()
         self._engine = Engine()
@@ -206,10 +258,9 @@ class Connection(asyncio.Protocol):
         self.server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is gone makes no difference
-        """Stop handing out messages to it; its locks end when their time is up."""
-        for consumer in self._consumers:
-            self.server.dismiss(consumer)
-        self._consumers.clear()
+        """Stop handing out messages to it; its locks end when their time is up, those of sessions now."""
+        for one in self._waiting():
+            one.close()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         self._io = None
@@ -280,7 +331,11 @@ class Connection(asyncio.Protocol):
 
     def _dispatch(self) -> None:
         while (event := self._collector.peek()) is not None:
-            event.dispatch(self)  # type: ignore[arg-type] # any object with on_ methods will do
+            try:
+                event.dispatch(self)  # type: ignore[arg-type] # any object with on_ methods will do
+            except (ValueError, TypeError, OverflowError) as error:
+                # Proton reads late: texts that are not UTF-8, keys that have no hash, impossible characters.
+                raise MalformedError(f"a frame holds a value that cannot be read: {error}") from error
             self._collector.pop()
 
     def write(self) -> None:
@@ -294,7 +349,7 @@ class Connection(asyncio.Protocol):
                     self._io.write(piece)
                 self._transport.pop(size)
                 self._dispatch()
-        except ProtonException as error:
+        except (MalformedError, ProtonException) as error:
             logger.warning("connection lost", extra={"reason": str(error)})
             self.drop()
             return
@@ -339,8 +394,9 @@ class Connection(asyncio.Protocol):
 
     def on_session_remote_close(self, event: Proton) -> None:
         """Close our side; its links are gone with it."""
-        for consumer in [one for one in self._consumers if one.link.session == event.session]:
-            consumer.close()
+        for one in self._waiting():
+            if one.link.session == event.session:
+                one.close()
         self._replies = [one for one in self._replies if one.link.session != event.session]
         event.session.close()
 
@@ -350,11 +406,20 @@ class Connection(asyncio.Protocol):
         try:
             link.role = self._attach(link)
         except RefusedError as error:
-            link.role = None
-            link.open()
-            link.condition = _said(error.condition, error.description)
-            link.close()
+            self.refuse(link, error)
             return
+        if not isinstance(link.role, Seeker):
+            self.open(link)
+
+    def refuse(self, link: Proton, error: RefusedError) -> None:
+        """Open our side of a link only to say why it is closed."""
+        link.role = None
+        link.open()
+        link.condition = _said(error.condition, error.description)
+        link.close()
+
+    def open(self, link: Proton) -> None:
+        """Open our side of a link that has its role."""
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
         link.snd_settle_mode = link.remote_snd_settle_mode
@@ -362,11 +427,16 @@ class Connection(asyncio.Protocol):
         if link.is_receiver:
             link.max_message_size = link.role.limit
             link.properties = {symbol("com.microsoft:max-message-batch-size"): ulong(MAX_MESSAGE_BYTES)}
+        elif isinstance(link.role, Consumer) and link.role.session is not None:
+            session = link.role.session
+            link.source.filter.clear()
+            link.source.filter.put_dict({_SESSION_FILTER: session.id})
+            link.properties = {_LOCKED_UNTIL: _TICKS_AT_1970 + session.locked_until * _TICKS}
         link.open()
         if link.is_receiver:
             link.flow(_CREDIT)
 
-    def _attach(self, link: Proton) -> "Producer | Consumer | Requests | Replies":
+    def _attach(self, link: Proton) -> "Producer | Consumer | Seeker | Requests | Replies":
         terminus = link.remote_target if link.is_receiver else link.remote_source
         if terminus.type == Terminus.COORDINATOR:
             raise RefusedError(Condition.NOT_IMPLEMENTED, "Transactions are not supported.")
@@ -384,15 +454,35 @@ class Connection(asyncio.Protocol):
         if link.is_receiver:
             return Producer(self, link, self.server.broker.check_target(address))
         mailbox = self.server.broker.mailbox(address)
-        if _SESSION_FILTER in (_filters(link) or {}):
-            raise RefusedError(
-                Condition.NOT_ALLOWED,
-                f"A session receiver cannot be created on '{address}', which does not require sessions.",
-            )
-        consumer = Consumer(self, link, mailbox)
+        filters = _filters(link) or {}
+        check_kind(mailbox, of_session=_SESSION_FILTER in filters)
+        if not mailbox.requires_session:
+            return self.consume(link, mailbox)
+        session_id = filters[_SESSION_FILTER]
+        if session_id is None:
+            seeker = Seeker(self, link, mailbox)
+            self._seekers.append(seeker)
+            self.server.seek(seeker)
+            return seeker
+        if not isinstance(session_id, str):
+            raise RefusedError(Condition.ARGUMENT_ERROR, "The session filter is a session id, or null.")
+        session = self.server.broker.accept_session(mailbox, session_id, self.server.clock())
+        return self.consume(link, mailbox, session)
+
+    def consume(self, link: Proton, mailbox: Mailbox, session: Session | None = None) -> "Consumer":
+        """Let a link receive from a mailbox, or from a session that was accepted for it."""
+        consumer = Consumer(self, link, mailbox, session)
         self._consumers.append(consumer)
         self.server.enlist(consumer)
         return consumer
+
+    def session_locks(self, address: str) -> dict[str, UUID]:
+        """Name the sessions at an address that this client holds, and the locks by which it does."""
+        return {
+            one.session.id: one.lock
+            for one in self._consumers
+            if one.session is not None and one.lock is not None and one.mailbox.key == address.lower()
+        }
 
     def _check_authorised(self, address: str) -> None:
         if not self.authorised:
@@ -417,16 +507,26 @@ class Connection(asyncio.Protocol):
         self._release(event.link)
         event.link.detach()
 
+    def _waiting(self) -> "tuple[Consumer | Seeker, ...]":
+        return (*self._consumers, *self._seekers)
+
     def _release(self, link: Proton) -> None:
-        if isinstance(role := _role(link), Consumer):
+        if isinstance(role := _role(link), Consumer | Seeker):
             role.close()
         elif isinstance(role, Replies) and role in self._replies:
             self._replies.remove(role)
 
     def discard(self, consumer: "Consumer") -> None:
-        """Forget a consumer whose link is gone."""
-        self._consumers.remove(consumer)
+        """Forget a consumer whose link is gone, or whose session is."""
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
         self.server.dismiss(consumer)
+
+    def stop_seeking(self, seeker: "Seeker") -> None:
+        """Forget a link that has found its session, or seeks none any more."""
+        if seeker in self._seekers:
+            self._seekers.remove(seeker)
+        self.server.stop_seeking(seeker)
 
     def on_delivery(self, event: Proton) -> None:
         """Take a message, or what a receiver says about one."""
@@ -481,8 +581,8 @@ class Producer:
         """Hand a message, or a batch, to the broker, and say what became of it."""
         server = self._connection.server
         try:
-            contents = decode_batch(encoded) if self.format == BATCH_FORMAT else [decode(encoded)]
-            server.broker.send(self._address, contents, server.clock())
+            sent = decode_batch(encoded) if self.format == BATCH_FORMAT else [decode(encoded)]
+            server.broker.send(self._address, [identified(one) for one in sent], server.clock())
         except MalformedError as error:
             _reject(one, Condition.DECODE_ERROR, str(error))
         except RefusedError as error:
@@ -495,11 +595,15 @@ class Producer:
 class Consumer:
     """A link on which a client receives from a mailbox."""
 
-    def __init__(self, connection: Connection, link: Proton, mailbox: Mailbox) -> None:
-        """Wait for credit."""
+    def __init__(
+        self, connection: Connection, link: Proton, mailbox: Mailbox, session: Session | None = None
+    ) -> None:
+        """Wait for credit; hold the session that it receives from, if any, by the lock that this has now."""
         self.connection = connection
         self.link = link
         self.mailbox = mailbox
+        self.session = session
+        self.lock = None if session is None else session.lock
         self._gives_away = link.remote_snd_settle_mode == Link.SND_SETTLED
 
     @property
@@ -543,6 +647,8 @@ class Consumer:
 
     def _apply(self, one: Proton, lock: UUID) -> None:
         broker, now = self.connection.server.broker, self.connection.server.clock()
+        if self.lock is not None:
+            broker.session(self.mailbox, self.lock, now)
         remote = one.remote
         match one.remote_state:
             case Delivery.ACCEPTED:
@@ -555,7 +661,9 @@ class Consumer:
                 if remote.undeliverable:
                     broker.defer(self.mailbox, lock, now, properties=properties)
                 else:
-                    broker.abandon(self.mailbox, lock, now, counted=remote.failed, properties=properties)
+                    # Counted even without delivery-failed, which not every SDK says:
+                    # https://github.com/Azure/azure-sdk-for-js/blob/main/sdk/servicebus/service-bus/src/core/messageReceiver.ts
+                    broker.abandon(self.mailbox, lock, now, properties=properties)
             case Delivery.REJECTED:
                 reason, description, properties = _last_words(remote.condition)
                 broker.dead_letter(
@@ -567,6 +675,44 @@ class Consumer:
     def close(self) -> None:
         """Wait no more."""
         self.connection.discard(self)
+
+    def lose(self) -> None:
+        """Tell the client that it holds its session no more."""
+        self.connection.discard(self)
+        self.link.condition = _said(
+            Condition.SESSION_LOCK_LOST, "The session lock was lost. Request a new session receiver."
+        )
+        self.link.close()
+
+
+class Seeker:
+    """A link that waits to be given the next session that has something to receive."""
+
+    def __init__(self, connection: Connection, link: Proton, mailbox: Mailbox) -> None:
+        """Wait as long as the client says."""
+        self.connection = connection
+        self.link = link
+        self.mailbox = mailbox
+        wait = (owned(link.remote_properties) or {}).get(_WAIT)
+        patience = wait if isinstance(wait, int) and wait < _LONGEST_WAIT else _LONGEST_WAIT
+        self._end = asyncio.get_running_loop().call_later(patience / 1000, self._give_up)
+
+    def find(self, session: Session) -> None:
+        """Receive from this session from now on."""
+        self.close()
+        self.link.role = self.connection.consume(self.link, self.mailbox, session)
+        self.connection.open(self.link)
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._end.cancel()
+        self.connection.stop_seeking(self)
+
+    def _give_up(self) -> None:
+        self.close()
+        text = "The operation did not complete within the allotted time: no session is there to be accepted."
+        self.connection.refuse(self.link, RefusedError(Condition.TIMEOUT, text))
+        self.connection.server.stir(self.connection)
 
 
 class Requests:
@@ -597,8 +743,9 @@ class Requests:
         server = self._connection.server
         if self._address != "$cbs":
             address = self._address[: -len(management.MANAGEMENT)]
+            locks = self._connection.session_locks(address)
             return management.respond(
-                server.broker, address, request.properties, request.body, server.clock()
+                server.broker, address, request.properties, request.body, server.clock(), locks
             )
         reply = management.put_token(server.broker, request.properties, request.body)
         self._connection.authorised = self._connection.authorised or reply.condition is None

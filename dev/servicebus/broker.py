@@ -13,12 +13,17 @@ from uuid import UUID, uuid4
 
 from .entities import Namespace, Queue, Settings, Topic
 from .errors import Condition, RefusedError
+from .filters import Arrival
 from .message import Content, Value
 
 DEAD_LETTERS: Final = "/$deadletterqueue"
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas (Standard tier)
 MAX_MESSAGE_BYTES: Final = 256 * 1024
 MAX_ID_LENGTH: Final = 128
+_NO_SESSION_ID: Final = (
+    "The SessionId was not set on a message, and it cannot be sent to the entity. Entities that have session "
+    "support enabled can only receive messages that have the SessionId set to a valid value."
+)
 _STALE_ALARMS: Final = 10_000
 
 
@@ -32,7 +37,10 @@ class State(IntEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """A message in a mailbox. A lock lives in memory only: a broker that starts again has none."""
+    """A message in a mailbox. A lock lives in memory only: a broker that starts again has none.
+
+    The lock of a message in a session has no end of its own (0): it ends with that of the session.
+    """
 
     content: Content
     sequence: int
@@ -53,16 +61,31 @@ class Message:
 
 
 @dataclass(slots=True, kw_only=True)
+class Session:
+    """The messages of a mailbox with one session id: whose they are now, and what was noted about them.
+
+    https://learn.microsoft.com/azure/service-bus-messaging/message-sessions
+    """
+
+    id: str
+    available: list[int] = field(default_factory=list)
+    state: bytes | None = None
+    lock: UUID | None = None
+    locked_until: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Changes:
-    """What has to be stored: a message that is None is gone."""
+    """What has to be stored: a message or a session state that is None is gone."""
 
     messages: dict[tuple[str, int], Message | None] = field(default_factory=dict)
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
     sequences: dict[str, int] = field(default_factory=dict)
+    states: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Say whether there is anything to store."""
-        return bool(self.messages or self.seen or self.sequences)
+        return bool(self.messages or self.seen or self.sequences or self.states)
 
 
 class Mailbox:
@@ -77,7 +100,20 @@ class Mailbox:
         self.messages: dict[int, Message] = {}
         self.locked: dict[UUID, Message] = {}
         self.available: list[int] = []
+        # Sessions are known while they have something to receive, a state or a holder.
+        self.sessions: dict[str, Session] = {}
+        self.held: dict[UUID, Session] = {}
+        self.waiting: dict[str, None] = {}  # those to accept next, in the order in which they came
         self.last_sequence = 0
+
+    @property
+    def requires_session(self) -> bool:
+        """Whether its messages are received by session; dead letters never are."""
+        return self.settings is not None and self.settings.requires_session and self.parent is None
+
+    def session(self, session_id: str) -> Session:
+        """Find a session, or begin it."""
+        return self.sessions.setdefault(session_id, Session(id=session_id))
 
     def next_sequence(self) -> int:
         """Count one further; dead letters keep the numbers that they have."""
@@ -94,9 +130,10 @@ class Broker:
         self._entities: dict[str, Queue | Topic] = {}
         self._mailboxes: dict[str, Mailbox] = {}
         self._seen: dict[str, dict[str, int]] = {}
-        self._alarms: list[tuple[int, str, int]] = []
+        self._alarms: list[tuple[int, str, int, str]] = []
         self._changes = Changes()
         self._ready: set[str] = set()
+        self._lost: list[UUID] = []
         for queue in namespace.queues:
             self._entities[queue.name.lower()] = queue
             self._open(queue.name, queue.settings)
@@ -131,6 +168,15 @@ class Broker:
                 raise RefusedError(
                     Condition.ARGUMENT_ERROR, f"A message id has at most {MAX_ID_LENGTH} characters."
                 )
+            if len(content.properties.session_id or "") > MAX_ID_LENGTH:
+                raise RefusedError(
+                    Condition.ARGUMENT_ERROR, f"A session id has at most {MAX_ID_LENGTH} characters."
+                )
+            if (
+                self._mailboxes[entity.name.lower()].requires_session
+                and content.properties.session_id is None
+            ):
+                raise RefusedError(Condition.NOT_ALLOWED, _NO_SESSION_ID)
         return [self._submit(entity, content, now) for content in contents]
 
     def cancel(self, address: str, sequences: Iterable[int], now: int) -> None:
@@ -213,11 +259,10 @@ class Broker:
             return
         ttl = shorter(ttl, entity.time_to_live)
         for subscription in entity.subscriptions:
-            # One copy, however many rules match: https://learn.microsoft.com/azure/service-bus-messaging/topic-filters
-            if any(rule.matches(content) for rule in subscription.rules.values()):
-                mailbox = self._mailboxes[f"{entity.name}/Subscriptions/{subscription.name}".lower()]
+            mailbox = self._mailboxes[f"{entity.name}/Subscriptions/{subscription.name}".lower()]
+            for taken in subscription.copies(content, Arrival(sequence=sequence, enqueued_at=now)):
                 copy = self._count(mailbox)
-                self._deliver(mailbox, content, copy, now, ttl=ttl, origin=origin or sequence, source=source)
+                self._deliver(mailbox, taken, copy, now, ttl=ttl, origin=origin or sequence, source=source)
 
     def _deliver(
         self,
@@ -246,6 +291,11 @@ class Broker:
             dead_letter_source=source,
         )
         self._keep(mailbox, message)
+        if mailbox.requires_session and content.properties.session_id is None:
+            # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-dead-letter-queues
+            reason = "Session enabled entity doesn't allow a message whose session identifier is null."
+            self._bury(mailbox, message, now, "Session ID is null.", reason)
+            return
         self._offer(mailbox, message)
         if message.expires_at is not None:
             self._wake_at(message.expires_at, mailbox, message)
@@ -284,28 +334,46 @@ class Broker:
             )
         return mailbox
 
-    def acquire(self, mailbox: Mailbox, now: int) -> Message | None:
-        """Lock the first message that is there to be received."""
-        while mailbox.available:
-            message = mailbox.messages.get(heapq.heappop(mailbox.available))
-            if message is None or message.state is not State.ACTIVE or message.lock is not None:
-                continue
-            if self._is_expired(mailbox, message, now):
-                self._expire(mailbox, message, now)
-                continue
+    def acquire(self, mailbox: Mailbox, now: int, session: Session | None = None) -> Message | None:
+        """Lock the first message that is there to be received, in this session if one is given."""
+        available = mailbox.available if session is None else session.available
+        message = self._first(mailbox, available, now)
+        if message is not None:
+            heapq.heappop(available)
             self._lock(mailbox, message, now)
-            return message
+        return message
+
+    def _first(self, mailbox: Mailbox, available: list[int], now: int) -> Message | None:
+        """Look at the first message that is there to be received."""
+        while available:
+            message = mailbox.messages.get(available[0])
+            is_there = message is not None and message.state is State.ACTIVE and message.lock is None
+            if message is not None and is_there and not self._is_expired(mailbox, message, now):
+                return message
+            heapq.heappop(available)
+            if message is not None and is_there:
+                self._expire(mailbox, message, now)
         return None
 
     def take_deferred(
-        self, mailbox: Mailbox, sequences: Iterable[int], now: int, *, remove: bool = False
+        self,
+        mailbox: Mailbox,
+        sequences: Iterable[int],
+        now: int,
+        *,
+        remove: bool = False,
+        session: Session | None = None,
     ) -> list[Message]:
-        """Lock (or remove) these deferred messages; refuse all if one is not there."""
+        """Lock (or remove) these deferred messages; refuse all if one is not there (in this session)."""
+        check_kind(mailbox, of_session=session is not None)
         wanted = [mailbox.messages.get(sequence) for sequence in sequences]
         found = [
             message
             for message in wanted
-            if message is not None and message.state is State.DEFERRED and message.lock is None
+            if message is not None
+            and message.state is State.DEFERRED
+            and message.lock is None
+            and (session is None or _session_id(message) == session.id)
         ]
         if len(found) != len(wanted):
             raise RefusedError(
@@ -319,14 +387,21 @@ class Broker:
                 self._lock(mailbox, message, now)
         return found
 
-    def peek(self, mailbox: Mailbox, first: int, count: int, now: int) -> list[Message]:
-        """Show messages in any state from a sequence number on."""
+    def peek(
+        self, mailbox: Mailbox, first: int, count: int, now: int, *, session_id: str | None = None
+    ) -> list[Message]:
+        """Show messages in any state from a sequence number on, of one session if one is named."""
         self.advance(now)
-        return [mailbox.messages[number] for number in sorted(mailbox.messages) if number >= first][:count]
+        messages = [mailbox.messages[number] for number in sorted(mailbox.messages) if number >= first]
+        return [one for one in messages if session_id is None or _session_id(one) == session_id][:count]
 
     def renew(self, mailbox: Mailbox, locks: Iterable[UUID], now: int) -> list[int]:
         """Start these locks anew; return when each ends. Refuse all if one is lost."""
         self.advance(now)
+        if mailbox.requires_session:
+            raise RefusedError(
+                Condition.NOT_ALLOWED, "Renew the lock of the session: its messages have none."
+            )
         messages = [self._locked(mailbox, lock) for lock in locks]
         for message in messages:
             message.locked_until = now + _settings(mailbox).lock_duration
@@ -398,9 +473,10 @@ class Broker:
 
     def _lock(self, mailbox: Mailbox, message: Message, now: int) -> None:
         message.lock = self._new_lock()
-        message.locked_until = now + _settings(mailbox).lock_duration
         mailbox.locked[message.lock] = message
-        self._wake_at(message.locked_until, mailbox, message)
+        if not mailbox.requires_session:
+            message.locked_until = now + _settings(mailbox).lock_duration
+            self._wake_at(message.locked_until, mailbox, message)
 
     def _release_lock(self, mailbox: Mailbox, message: Message) -> None:
         if message.lock is not None:
@@ -450,27 +526,132 @@ class Broker:
         self._keep(dead_letters, message)
         self._offer(dead_letters, message)
 
+    # Sessions
+
+    def accept_session(self, mailbox: Mailbox, session_id: str | None, now: int) -> Session | None:
+        """Lock this session, or (None) the next that has something to receive; return None if none has.
+
+        Raise RefusedError if somebody holds it. `release_session` takes the lock that the session has now.
+        """
+        self.advance(now)
+        check_kind(mailbox, of_session=True)
+        session = self._next_session(mailbox, now) if session_id is None else mailbox.session(session_id)
+        if session is None:
+            return None
+        if session.lock is not None:
+            raise RefusedError(
+                Condition.SESSION_CANNOT_BE_LOCKED,
+                f"The requested session '{session_id}' cannot be accepted. "
+                "It may be locked by another receiver.",
+            )
+        session.lock = self._new_lock()
+        mailbox.held[session.lock] = session
+        mailbox.waiting.pop(session.id, None)
+        self._prolong(mailbox, session, now)
+        return session
+
+    def session(self, mailbox: Mailbox, lock: UUID, now: int) -> Session:
+        """Find the session that is held by this lock, or refuse."""
+        self.advance(now)
+        session = mailbox.held.get(lock)
+        if session is None:
+            raise RefusedError(
+                Condition.SESSION_LOCK_LOST,
+                "The session lock has expired on the MessageSession. Accept a new MessageSession.",
+            )
+        return session
+
+    def renew_session(self, mailbox: Mailbox, lock: UUID, now: int) -> int:
+        """Start the lock of a session anew; return when it ends."""
+        session = self.session(mailbox, lock, now)
+        self._prolong(mailbox, session, now)
+        return session.locked_until
+
+    def set_session_state(self, mailbox: Mailbox, lock: UUID, state: bytes | None, now: int) -> None:
+        """Note this about a session; None forgets what was noted."""
+        session = self.session(mailbox, lock, now)
+        if state is not None and len(state) > MAX_MESSAGE_BYTES:
+            raise RefusedError(
+                Condition.MESSAGE_SIZE_EXCEEDED,
+                f"The session state (size:{len(state)} bytes) exceeds the limit ({MAX_MESSAGE_BYTES} bytes).",
+            )
+        session.state = self._changes.states[mailbox.key, session.id] = state
+
+    def release_session(self, mailbox: Mailbox, lock: UUID, now: int) -> None:
+        """Give back a session, and what was received of it, which does not count as delivered."""
+        self.advance(now)
+        if lock in mailbox.held:
+            self._end_hold(mailbox, lock, now, counted=False)
+
+    def take_lost(self) -> list[UUID]:
+        """Hand out the locks of sessions that have ended by themselves since the last time."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _next_session(self, mailbox: Mailbox, now: int) -> Session | None:
+        while mailbox.waiting:
+            session = mailbox.sessions[next(iter(mailbox.waiting))]
+            if self._first(mailbox, session.available, now) is not None:
+                return session
+            self._tidy(mailbox, session.id)
+        return None
+
+    def _prolong(self, mailbox: Mailbox, session: Session, now: int) -> None:
+        session.locked_until = now + _settings(mailbox).lock_duration
+        self._wake_at(session.locked_until, mailbox, session)
+
+    def _end_hold(self, mailbox: Mailbox, lock: UUID, now: int, *, counted: bool) -> None:
+        # Only a lock that ends by itself counts as a delivery:
+        # https://learn.microsoft.com/azure/service-bus-messaging/message-sessions#impact-of-delivery-count
+        session = mailbox.held.pop(lock)
+        session.lock = None
+        for message in [one for one in mailbox.locked.values() if _session_id(one) == session.id]:
+            self._unlock(mailbox, message, now, counted=counted)
+        self._tidy(mailbox, session.id)
+        self._ready.add(mailbox.key)
+
+    def _tidy(self, mailbox: Mailbox, session_id: str) -> None:
+        """Let a session wait for its next holder, or forget it if there is nothing to it."""
+        session = mailbox.sessions.get(session_id)
+        if session is None or session.lock is not None:
+            return
+        while session.available and session.available[0] not in mailbox.messages:
+            heapq.heappop(session.available)
+        if session.available:
+            mailbox.waiting.setdefault(session_id)
+            return
+        mailbox.waiting.pop(session_id, None)
+        if session.state is None:
+            del mailbox.sessions[session_id]
+
     # Time
 
     def advance(self, now: int) -> None:
         """Let happen what is due: scheduled messages, locks that end, messages that expire."""
         while self._alarms and self._alarms[0][0] <= now:
-            _, key, sequence = heapq.heappop(self._alarms)
+            _, key, sequence, session_id = heapq.heappop(self._alarms)
             mailbox = self._mailboxes[key]
             message = mailbox.messages.get(sequence)
             if message is None:
+                self._end_session_lock(mailbox, session_id, now)
                 continue
             if message.state is State.SCHEDULED:
                 if message.due_at is not None and message.due_at <= now:
                     self._activate(mailbox, message, now)
             elif message.lock is not None:
-                if message.locked_until <= now:
+                if message.locked_until <= now and not mailbox.requires_session:
                     self._unlock(mailbox, message, now, counted=True)
             elif self._is_expired(mailbox, message, now):
                 self._expire(mailbox, message, now)
         for seen in self._seen.values():
             while seen and (oldest := next(iter(seen.items())))[1] <= now:
                 del seen[oldest[0]]
+
+    def _end_session_lock(self, mailbox: Mailbox, session_id: str, now: int) -> None:
+        session = mailbox.sessions.get(session_id)
+        if session is not None and session.lock is not None and session.locked_until <= now:
+            self._lost.append(session.lock)
+            self._end_hold(mailbox, session.lock, now, counted=True)
 
     def next_alarm(self) -> int | None:
         """Say when `advance` has something to do next."""
@@ -506,13 +687,17 @@ class Broker:
         else:
             self._remove(mailbox, message)
 
-    def _wake_at(self, when: int, mailbox: Mailbox, message: Message) -> None:
-        heapq.heappush(self._alarms, (when, mailbox.key, message.sequence))
+    def _wake_at(self, when: int, mailbox: Mailbox, what: Message | Session) -> None:
+        sequence, session_id = (what.sequence, "") if isinstance(what, Message) else (0, what.id)
+        heapq.heappush(self._alarms, (when, mailbox.key, sequence, session_id))
         if len(self._alarms) > _STALE_ALARMS and len(self._alarms) > 4 * self._count_messages():
             self._alarms = [alarm for alarm in set(self._alarms) if self._is_awaited(*alarm)]
             heapq.heapify(self._alarms)
 
-    def _is_awaited(self, when: int, key: str, sequence: int) -> bool:
+    def _is_awaited(self, when: int, key: str, sequence: int, session_id: str) -> bool:
+        session = self._mailboxes[key].sessions.get(session_id)
+        if not sequence:
+            return session is not None and session.lock is not None and when == session.locked_until
         message = self._mailboxes[key].messages.get(sequence)
         return message is not None and when in (message.due_at, message.locked_until, message.expires_at)
 
@@ -540,6 +725,9 @@ class Broker:
         for (key, message_id), until in sorted(changes.seen.items(), key=lambda item: item[1]):
             if key in self._entities:
                 self._seen.setdefault(key, {})[message_id] = until
+        for (key, session_id), state in changes.states.items():
+            if key in self._mailboxes:
+                self._mailboxes[key].session(session_id).state = state
         for (key, _), message in changes.messages.items():
             mailbox = self._mailboxes.get(key)
             if mailbox is None or message is None:
@@ -566,9 +754,16 @@ class Broker:
         self._release_lock(mailbox, message)
         del mailbox.messages[message.sequence]
         self._changes.messages[mailbox.key, message.sequence] = None
+        if mailbox.requires_session:
+            self._tidy(mailbox, _session_id(message))
 
     def _offer(self, mailbox: Mailbox, message: Message) -> None:
-        heapq.heappush(mailbox.available, message.sequence)
+        if mailbox.requires_session:
+            session = mailbox.session(_session_id(message))
+            heapq.heappush(session.available, message.sequence)
+            self._tidy(mailbox, session.id)
+        else:
+            heapq.heappush(mailbox.available, message.sequence)
         self._ready.add(mailbox.key)
 
 
@@ -581,6 +776,27 @@ def shorter(first: int | None, second: int | None) -> int | None:
 def not_found(address: str) -> RefusedError:
     """Say that nothing is at this address, as Service Bus does."""
     return RefusedError(Condition.NOT_FOUND, f"The messaging entity '{address}' could not be found.")
+
+
+def check_kind(mailbox: Mailbox, *, of_session: bool) -> None:
+    """Refuse to receive without a session where sessions are required, and with one where they are not."""
+    if mailbox.requires_session and not of_session:
+        raise RefusedError(
+            Condition.NOT_ALLOWED,
+            "It is not possible for an entity that requires sessions to create a non-sessionful message "
+            "receiver.",
+        )
+    if of_session and not mailbox.requires_session:
+        raise RefusedError(
+            Condition.NOT_ALLOWED,
+            "A sessionful message receiver cannot be created on an entity that does not require sessions. "
+            "Ensure RequiresSession is set to true when creating a Queue or Subscription to enable "
+            "sessionful behavior.",
+        )
+
+
+def _session_id(message: Message) -> str:
+    return message.content.properties.session_id or ""
 
 
 def _settings(mailbox: Mailbox) -> Settings:

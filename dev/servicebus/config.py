@@ -6,16 +6,18 @@ Longer times, more entities and any namespace name are allowed here; a name that
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from .entities import Namespace, Queue, Settings, Subscription, Topic
-from .filters import CorrelationFilter, Filter, TrueFilter
+from .filters import CorrelationFilter, Filter, SqlAction, SqlFilter, TrueFilter
+from .sql import SqlError
 
 JSON: TypeAlias = Any
+_Compiled = TypeVar("_Compiled", SqlFilter, SqlAction)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.\-/]*[A-Za-z0-9])?", re.ASCII)
 _RULE_NAME: Final = re.compile(r"[A-Za-z0-9$]([A-Za-z0-9_.\-]*[A-Za-z0-9])?", re.ASCII)
@@ -34,6 +36,7 @@ _CORRELATION: Final = {
     "SessionId": "session_id",
     "To": "to",
 }
+_FILTERS: Final = {"Correlation": "CorrelationFilter", "Sql": "SqlFilter"}
 
 
 class ConfigError(ValueError):
@@ -94,35 +97,54 @@ def _subscription(place: "_Place") -> Subscription:
     fields = place.object(required={"Name"}, optional={"Properties", "Rules"})
     settings = _settings(_properties(fields, _KEEPING))
     rules: dict[str, Filter] = {}
+    actions: dict[str, SqlAction] = {}
     for rule in fields["Rules"].items() if "Rules" in fields else ():
-        name, condition = _rule(rule)
+        name, condition, action = _rule(rule)
         if name.lower() in map(str.lower, rules):
             rule.wrong(f"is the second rule named {name!r}")
         rules[name] = condition
+        if action is not None:
+            actions[name] = action
     return Subscription(
-        name=fields["Name"].name(_RULE_NAME), settings=settings, rules=rules or {"$Default": TrueFilter()}
+        name=fields["Name"].name(_RULE_NAME),
+        settings=settings,
+        rules=rules or {"$Default": TrueFilter()},
+        actions=actions,
     )
 
 
-def _rule(place: "_Place") -> tuple[str, Filter]:
+def _rule(place: "_Place") -> tuple[str, Filter, SqlAction | None]:
     fields = place.object(required={"Name", "Properties"})
-    properties = fields["Properties"].object(
-        required={"FilterType"}, optional={"CorrelationFilter", "SqlFilter", "Action"}
-    )
-    if "Action" in properties:
-        properties["Action"].wrong("rule actions are not supported by this emulator")
+    properties = fields["Properties"].object(required={"FilterType"}, optional={*_FILTERS.values(), "Action"})
     kind = properties["FilterType"]
-    if kind.text() == "Sql":
-        kind.wrong("SQL filters are not supported by this emulator; use a Correlation filter")
-    if kind.text() != "Correlation":
+    if kind.text() not in _FILTERS:
         kind.wrong("must be 'Correlation' or 'Sql'")
-    if "SqlFilter" in properties:
-        properties["SqlFilter"].wrong("does not go with FilterType 'Correlation'")
-    if "CorrelationFilter" not in properties:
-        fields["Properties"].wrong("needs a CorrelationFilter")
-    wanted = properties["CorrelationFilter"].object(optional={*_CORRELATION, "Properties"})
+    for other, name in _FILTERS.items():
+        if other != kind.text() and name in properties:
+            properties[name].wrong(f"does not go with FilterType {kind.text()!r}")
+    if _FILTERS[kind.text()] not in properties:
+        fields["Properties"].wrong(f"needs a {_FILTERS[kind.text()]}")
+    condition: Filter
+    if kind.text() == "Sql":
+        condition = _compiled(properties["SqlFilter"], SqlFilter)
+    else:
+        condition = _correlation(properties["CorrelationFilter"])
+    action = _compiled(properties["Action"], SqlAction) if "Action" in properties else None
+    return fields["Name"].name(_RULE_NAME), condition, action
+
+
+def _compiled(place: "_Place", kind: Callable[[str], _Compiled]) -> _Compiled:
+    text = place.object(required={"SqlExpression"})["SqlExpression"]
     try:
-        condition = CorrelationFilter(
+        return kind(text.text())
+    except SqlError as error:
+        text.wrong(str(error))
+
+
+def _correlation(place: "_Place") -> CorrelationFilter:
+    wanted = place.object(optional={*_CORRELATION, "Properties"})
+    try:
+        return CorrelationFilter(
             properties={
                 ours: wanted[theirs].text() for theirs, ours in _CORRELATION.items() if theirs in wanted
             },
@@ -131,8 +153,7 @@ def _rule(place: "_Place") -> tuple[str, Filter]:
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        properties["CorrelationFilter"].wrong(str(error))
-    return fields["Name"].name(_RULE_NAME), condition
+        place.wrong(str(error))
 
 
 _KEEPING: Final = {
@@ -153,15 +174,18 @@ def _properties(fields: Mapping[str, "_Place"], allowed: AbstractSet[str]) -> Ma
 
 def _settings(properties: Mapping[str, "_Place"]) -> Settings:
     """Read how messages are kept; what is not said is as in Microsoft's emulator."""
-    if _flag(properties, "RequiresSession"):
-        properties["RequiresSession"].wrong("sessions are not supported by this emulator")
+    forward_to = _address(properties, "ForwardTo")
+    if _flag(properties, "RequiresSession") and forward_to is not None:
+        # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-auto-forwarding#considerations
+        properties["RequiresSession"].wrong("does not go with ForwardTo")
     count = properties["MaxDeliveryCount"].number(1, 2_000) if "MaxDeliveryCount" in properties else 3
     return Settings(
         lock_duration=_duration(properties, "LockDuration", "PT1M"),
         max_delivery_count=count,
         time_to_live=_duration(properties, "DefaultMessageTimeToLive", "PT1H"),
         dead_letters_expired=_flag(properties, "DeadLetteringOnMessageExpiration"),
-        forward_to=_address(properties, "ForwardTo"),
+        requires_session=_flag(properties, "RequiresSession"),
+        forward_to=forward_to,
         forward_dead_letters_to=_address(properties, "ForwardDeadLetteredMessagesTo"),
     )
 

@@ -19,7 +19,7 @@ def encode(message: Message) -> bytes:
     }
     if message.state is State.SCHEDULED and message.due_at is not None:
         annotations[symbol("x-opt-scheduled-enqueue-time")] = timestamp(message.due_at)
-    if message.lock is not None:
+    if message.lock is not None and message.locked_until:
         annotations[symbol("x-opt-locked-until")] = timestamp(message.locked_until)
     if message.dead_letter_source is not None:
         annotations[symbol("x-opt-deadletter-source")] = message.dead_letter_source

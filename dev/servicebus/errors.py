@@ -18,6 +18,9 @@ class Condition(StrEnum):
     NOT_ALLOWED = "amqp:not-allowed"
     NOT_FOUND = "amqp:not-found"
     NOT_IMPLEMENTED = "amqp:not-implemented"
+    SESSION_CANNOT_BE_LOCKED = "com.microsoft:session-cannot-be-locked"
+    SESSION_LOCK_LOST = "com.microsoft:session-lock-lost"
+    TIMEOUT = "com.microsoft:timeout"
     UNAUTHORIZED = "amqp:unauthorized-access"
 
 

@@ -11,9 +11,9 @@ from uuid import UUID
 from proton import UNDESCRIBED, Array, Data, timestamp
 
 from . import delivery
-from .broker import MAX_MESSAGE_BYTES, Broker
+from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Session, check_kind
 from .errors import Condition, MalformedError, RefusedError
-from .message import Value, decode
+from .message import Value, decode, identified
 
 MANAGEMENT: Final = "/$management"
 _MOST_PEEKED: Final = 250
@@ -28,7 +28,9 @@ _STATUS: Final = {
     Condition.NOT_ALLOWED: 405,
     Condition.NOT_FOUND: 404,
     Condition.NOT_IMPLEMENTED: 501,
+    Condition.SESSION_LOCK_LOST: 410,
 }
+_NO_LOCK: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +74,22 @@ def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> R
     return Reply(status=202, description="Accepted")
 
 
-def respond(broker: Broker, address: str, properties: Mapping[str, Value], body: Value, now: int) -> Reply:
-    """Answer a request to the `$management` node of an address."""
+def respond(
+    broker: Broker,
+    address: str,
+    properties: Mapping[str, Value],
+    body: Value,
+    now: int,
+    session_locks: Mapping[str, UUID],
+) -> Reply:
+    """Answer a request to the `$management` node of an address.
+
+    `session_locks` are those that the client holds there, by session id.
+    """
     name = properties.get("operation")
     operation = _OPERATIONS.get(name) if isinstance(name, str) else None
-    if operation is None:
+    in_session = _IN_SESSION.get(name) if isinstance(name, str) else None
+    if operation is None and in_session is None:
         return Reply(
             status=501,
             description=f"The operation {str(name)[:80]!r} is not supported.",
@@ -85,7 +98,12 @@ def respond(broker: Broker, address: str, properties: Mapping[str, Value], body:
     if not isinstance(body, dict):
         return _bad_request("The body of a request is a map.")
     try:
-        result = operation(broker, address, body, now)
+        if in_session is not None:
+            mailbox = broker.mailbox(address)
+            session = _session(broker, mailbox, body, now, session_locks)
+            result = in_session(_Asked(broker=broker, mailbox=mailbox, body=body, session=session, now=now))
+        elif operation is not None:
+            result = operation(broker, address, body, now)
     except RefusedError as error:
         return Reply(
             status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
@@ -108,7 +126,7 @@ def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: in
                 Condition.MESSAGE_SIZE_EXCEEDED,
                 f"The message (size:{len(encoded)} bytes) exceeds the limit ({MAX_MESSAGE_BYTES} bytes).",
             )
-        contents.append(decode(encoded))
+        contents.append(identified(decode(encoded)))
         if contents[-1].scheduled_for is None:
             raise MalformedError("a message to schedule says when, as x-opt-scheduled-enqueue-time")
     return {"sequence-numbers": _array(Data.LONG, broker.send(address, contents, now))}
@@ -128,7 +146,11 @@ def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -
     count = min(_number(body, "message-count"), _MOST_PEEKED)
     found: list[dict[str, Value]] = []
     size = 0
-    for message in broker.peek(broker.mailbox(address), first, max(count, 0), now):
+    session_id = body.get("session-id")
+    if not isinstance(session_id, str | None):
+        raise MalformedError("'session-id' must be a string")
+    mailbox = broker.mailbox(address)
+    for message in broker.peek(mailbox, first, max(count, 0), now, session_id=session_id):
         encoded = delivery.encode(message)
         size += len(encoded)
         if found and size > MAX_MESSAGE_BYTES:
@@ -137,11 +159,32 @@ def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -
     return {"messages": found}
 
 
-def _receive_deferred(
-    broker: Broker, address: str, body: Mapping[Value, Value], now: int
-) -> dict[str, Value]:
-    given_away = _number(body, "receiver-settle-mode") == _GIVEN_AWAY
-    found = broker.take_deferred(broker.mailbox(address), _numbers(body), now, remove=given_away)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request about what a client has received, in the session that it names and holds."""
+
+    broker: Broker
+    mailbox: Mailbox
+    body: Mapping[Value, Value]
+    session: Session | None
+    now: int
+
+    @property
+    def session_lock(self) -> UUID:
+        """Give the lock of the session; raise MalformedError if the request names none."""
+        if self.session is None or self.session.lock is None:
+            raise MalformedError("'session-id' must name a session")
+        return self.session.lock
+
+
+def _receive_deferred(asked: _Asked) -> dict[str, Value]:
+    found = asked.broker.take_deferred(
+        asked.mailbox,
+        _numbers(asked.body),
+        asked.now,
+        remove=_number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY,
+        session=asked.session,
+    )
     return {
         "messages": [
             {"message": delivery.encode(message)}
@@ -151,8 +194,8 @@ def _receive_deferred(
     }
 
 
-def _settle(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> None:
-    mailbox = broker.mailbox(address)
+def _settle(asked: _Asked) -> None:
+    broker, mailbox, body, now = asked.broker, asked.mailbox, asked.body, asked.now
     locks = _locks(body)
     changed = body.get("properties-to-modify")
     properties = {str(name): value for name, value in changed.items()} if isinstance(changed, dict) else None
@@ -181,6 +224,22 @@ def _settle(broker: Broker, address: str, body: Mapping[Value, Value], now: int)
                 )
 
 
+def _renew_session(asked: _Asked) -> dict[str, Value]:
+    ends = asked.broker.renew_session(asked.mailbox, asked.session_lock, asked.now)
+    return {"expiration": timestamp(ends)}
+
+
+def _get_state(asked: _Asked) -> dict[str, Value]:
+    return {"session-state": asked.broker.session(asked.mailbox, asked.session_lock, asked.now).state}
+
+
+def _set_state(asked: _Asked) -> None:
+    state = asked.body.get("session-state")
+    if not isinstance(state, bytes | None):
+        raise MalformedError("'session-state' must be binary, or null")
+    asked.broker.set_session_state(asked.mailbox, asked.session_lock, state, asked.now)
+
+
 _OPERATIONS: Final[
     Mapping[str, Callable[[Broker, str, Mapping[Value, Value], int], dict[str, Value] | None]]
 ] = {
@@ -188,9 +247,25 @@ _OPERATIONS: Final[
     "com.microsoft:cancel-scheduled-message": _cancel,
     "com.microsoft:renew-lock": _renew,
     "com.microsoft:peek-message": _peek,
+}
+_IN_SESSION: Final[Mapping[str, Callable[[_Asked], dict[str, Value] | None]]] = {
     "com.microsoft:receive-by-sequence-number": _receive_deferred,
     "com.microsoft:update-disposition": _settle,
+    "com.microsoft:renew-session-lock": _renew_session,
+    "com.microsoft:get-session-state": _get_state,
+    "com.microsoft:set-session-state": _set_state,
 }
+
+
+def _session(
+    broker: Broker, mailbox: Mailbox, body: Mapping[Value, Value], now: int, locks: Mapping[str, UUID]
+) -> Session | None:
+    """Find the session that a request names, and that the client holds; None if it names none."""
+    session_id = body.get("session-id")
+    if not isinstance(session_id, str | None):
+        raise MalformedError("'session-id' must be a string")
+    check_kind(mailbox, of_session=session_id is not None)
+    return None if session_id is None else broker.session(mailbox, locks.get(session_id, _NO_LOCK), now)
 
 
 def _array(kind: int, values: Iterable[int]) -> Array:

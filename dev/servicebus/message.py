@@ -1,12 +1,14 @@
 """An AMQP message as bytes: split at its sections, put together again, its body never touched.
 
 What the sender encoded as properties, application properties, body and footer is delivered byte for byte.
-Only the header and the message annotations are written anew, because they are the broker's to write.
+Only the header and the message annotations are written anew, because they are the broker's to write, and the
+properties of a message that came without an id.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
 from proton import Array, Data, DataException, Described, symbol, timestamp, ubyte, uint, ulong
 
@@ -75,6 +77,21 @@ class Properties:
     reply_to_session_id: str | None = None
 
 
+# Where each of them stands in its section, and how many fields that has:
+# https://docs.oasis-open.org/amqp/core/v1.0/os/amqp-core-messaging-v1.0-os.html#type-properties
+_PLACES: Final = {
+    "message_id": 0,
+    "to": 2,
+    "subject": 3,
+    "reply_to": 4,
+    "correlation_id": 5,
+    "content_type": 6,
+    "session_id": 10,
+    "reply_to_session_id": 12,
+}
+_PROPERTIES: Final = 13
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """What a sender sent. `ttl` is in milliseconds; the bytes are encoded sections."""
@@ -101,9 +118,27 @@ class Content:
 
     def with_application_properties(self, added: Mapping[str, Value]) -> "Content":
         """Return a copy in which `added` replaces or joins the application properties."""
-        merged = {**self.application_properties, **added}
-        encoded = _encode(APPLICATION_PROPERTIES, merged) if merged else b""
-        return replace(self, application_properties=merged, application_bytes=encoded)
+        return self.with_only_application_properties({**self.application_properties, **added})
+
+    def with_only_application_properties(self, properties: Mapping[str, Value]) -> "Content":
+        """Return a copy that has these application properties and no others."""
+        encoded = _encode(APPLICATION_PROPERTIES, dict(properties)) if properties else b""
+        return replace(self, application_properties=properties, application_bytes=encoded)
+
+    def with_property(self, name: str, value: str | None) -> "Content":
+        """Return a copy in which a field of Properties is `value`; None takes it away.
+
+        A content type is a symbol, which is ASCII: one that is not is taken away too.
+        """
+        fields = _fields(self.properties_bytes or None, _PROPERTIES)
+        if name == "content_type" and value is not None:
+            value = symbol(value) if value.isascii() else None
+        fields[_PLACES[name]] = value
+        return replace(
+            self,
+            properties=replace(self.properties, **{name: value}),
+            properties_bytes=_encode(PROPERTIES, fields),
+        )
 
     def encode(
         self,
@@ -146,7 +181,7 @@ def decode(encoded: bytes) -> Content:
         else:
             pieces[code] = encoded[start:end]
     header = _fields(pieces.get(HEADER), 5)
-    properties = _fields(pieces.get(PROPERTIES), 13)
+    properties = _fields(pieces.get(PROPERTIES), _PROPERTIES)
     annotations = _map(pieces.get(MESSAGE_ANNOTATIONS))
     application = _map(pieces.get(APPLICATION_PROPERTIES))
     if not all(isinstance(key, str) for key in application):
@@ -156,16 +191,7 @@ def decode(encoded: bytes) -> Content:
         priority=_integer(header[1], 0xFF),
         ttl=_integer(header[2], 0xFFFFFFFF),
         annotations={key: value for key, value in annotations.items() if key not in _BROKERS_OWN},
-        properties=Properties(
-            message_id=_text(properties[0]),
-            to=_text(properties[2]),
-            subject=_text(properties[3]),
-            reply_to=_text(properties[4]),
-            correlation_id=_text(properties[5]),
-            content_type=_text(properties[6]),
-            session_id=_text(properties[10]),
-            reply_to_session_id=_text(properties[12]),
-        ),
+        properties=Properties(**{name: _text(properties[place]) for name, place in _PLACES.items()}),
         application_properties=application,
         properties_bytes=pieces.get(PROPERTIES, b""),
         application_bytes=pieces.get(APPLICATION_PROPERTIES, b""),
@@ -189,6 +215,22 @@ def decode_batch(encoded: bytes) -> list[Content]:
     return batch
 
 
+def identified(content: Content) -> Content:
+    """Return a copy with an id of its own, where the sender gave none.
+
+    https://github.com/Azure/azure-service-bus-java/issues/69
+    """
+    if content.properties.message_id is not None:
+        return content
+    name = uuid4().hex
+    fields = [name, *_fields(content.properties_bytes or None, 13)[1:]]
+    return replace(
+        content,
+        properties=replace(content.properties, message_id=name),
+        properties_bytes=_encode(PROPERTIES, fields),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A message that asks for an answer; `id` is what the answer refers to."""
@@ -202,7 +244,7 @@ class Request:
 def decode_request(encoded: bytes) -> Request:
     """Read a message that asks for an answer; raise MalformedError if it is none."""
     content = decode(encoded)
-    fields = _fields(content.properties_bytes or None, 13)
+    fields = _fields(content.properties_bytes or None, _PROPERTIES)
     code = next((code for code, _, _ in _sections(content.body_bytes)), None)
     return Request(
         id=fields[0] if fields[0] is not None else fields[5],

@@ -8,7 +8,11 @@ from typing import Final
 from .broker import Changes, Message, State
 from .message import decode
 
-_VERSION: Final = 1
+_VERSION: Final = 2
+_STATES: Final = """
+CREATE TABLE states (mailbox TEXT NOT NULL, session_id TEXT NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (mailbox, session_id)) WITHOUT ROWID;
+"""
 _TABLES: Final = """
 CREATE TABLE messages (
     mailbox TEXT NOT NULL, sequence INTEGER NOT NULL, content BLOB NOT NULL, enqueued_at INTEGER NOT NULL,
@@ -36,7 +40,9 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path} is not a store of this emulator: {error}") from error
         if version == 0 and tables == 0:
-            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+            self._db.executescript(f"BEGIN; {_TABLES} {_STATES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif version == 1:  # from before there were sessions
+            self._db.executescript(f"BEGIN; {_STATES} PRAGMA user_version = {_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise ValueError(f"{path} is not a store of this emulator: it has version {version}")
 
@@ -62,6 +68,10 @@ class Store:
             for entity, message_id, until in self._db.execute("SELECT * FROM seen")
         }
         changes.sequences = dict(self._db.execute("SELECT * FROM sequences"))
+        changes.states = {
+            (mailbox, session_id): state
+            for mailbox, session_id, state in self._db.execute("SELECT * FROM states")
+        }
         return changes
 
     def write(self, changes: Changes, now: int) -> None:
@@ -82,6 +92,15 @@ class Store:
             if changes.seen:
                 self._db.execute("DELETE FROM seen WHERE until <= ?", (now,))
             self._many("INSERT OR REPLACE INTO sequences VALUES (?, ?)", changes.sequences.items())
+            states = [(*key, state) for key, state in changes.states.items()]
+            self._many(
+                "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
+                [one for one in states if one[2] is not None],
+            )
+            self._many(
+                "DELETE FROM states WHERE mailbox = ? AND session_id = ?",
+                [key for key, state in changes.states.items() if state is None],
+            )
             self._db.execute("COMMIT")
         except sqlite3.Error:
             if self._db.in_transaction:

@@ -19,6 +19,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {"MaxDeliveryCount": 10},
     "short": {"LockDuration": "PT1S", "MaxDeliveryCount": 2},
     "lasting": {"LockDuration": "PT3S"},
+    "talk": {"RequiresSession": True, "MaxDeliveryCount": 10},
+    "brief": {"RequiresSession": True, "LockDuration": "PT2S", "MaxDeliveryCount": 10},
     "once": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
     "mortal": {"DeadLetteringOnMessageExpiration": True, "DefaultMessageTimeToLive": "PT1S"},
 }
@@ -42,6 +44,7 @@ def topic(number: int) -> dict[str, Any]:
             "Properties": {"ForwardTo": f"target-{number}"},
             "Rules": [rule("forwarded", Properties={"forward": True})],
         },
+        {"Name": "talks", "Properties": {"RequiresSession": True}, "Rules": [rule("talk", Label="talk")]},
         {"Name": "buried", "Properties": {"ForwardDeadLetteredMessagesTo": f"graves-{number}"}},
     ]
     return {"Name": f"topic-{number}", "Subscriptions": subscriptions}
@@ -80,7 +83,7 @@ def emulator(config_file: Path) -> Iterator[Running]:
 _numbers = {kind: itertools.count() for kind in (*KINDS, "topic")}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fresh() -> Callable[[str], str]:
     """Name an entity of a kind that no other test uses."""
     return lambda kind: f"{kind}-{next(_numbers[kind])}"

@@ -10,7 +10,7 @@ import pytest
 from proton import Message as Sent
 from proton import symbol, timestamp, ubyte
 
-from dev.servicebus.broker import Broker, Mailbox, Message, State
+from dev.servicebus.broker import Broker, Mailbox, Message, Session, State
 from dev.servicebus.entities import Namespace, Queue, Settings, Subscription, Topic
 from dev.servicebus.errors import Condition, RefusedError
 from dev.servicebus.filters import CorrelationFilter, TrueFilter
@@ -455,3 +455,212 @@ def test_a_store_forgets_ids_whose_window_has_passed(tmp_path: Path) -> None:
         broker.send("q", [content(message_id)], at)
         store.write(broker.take_changes(), at)
     assert list(store.read(NOW).seen) == [("q", "new")]
+
+
+def sessions(**settings: Any) -> Broker:
+    return broker_of(queue(requires_session=True, **settings))
+
+
+def accept(broker: Broker, session_id: str | None, now: int) -> tuple[Session, UUID]:
+    session = broker.accept_session(broker.mailbox("q"), session_id, now)
+    assert session is not None, "there should have been a session"
+    assert session.lock is not None
+    return session, session.lock
+
+
+def held_ids(broker: Broker, session: Session, now: int) -> list[str | None]:
+    found = iter(lambda: broker.acquire(broker.mailbox("q"), now, session), None)
+    return [message.content.properties.message_id for message in found if message is not None]
+
+
+def test_sessions_are_accepted_in_the_order_in_which_they_have_something() -> None:
+    broker = sessions()
+    broker.send(
+        "q", [content("1", group_id="a"), content("2", group_id="b"), content("3", group_id="a")], NOW
+    )
+    first, lock = accept(broker, None, NOW)
+    second, _ = accept(broker, None, NOW)
+    assert (first.id, second.id) == ("a", "b")
+    assert broker.accept_session(broker.mailbox("q"), None, NOW) is None
+    assert held_ids(broker, first, NOW) == ["1", "3"]
+    broker.send("q", [content("4", group_id="a")], NOW)
+    assert broker.accept_session(broker.mailbox("q"), None, NOW) is None
+    broker.send("q", [content("5", group_id="c")], NOW)
+    broker.release_session(broker.mailbox("q"), lock, NOW)
+    assert [accept(broker, None, NOW)[0].id for _ in range(2)] == ["c", "a"]
+
+
+def test_what_was_received_of_a_released_session_does_not_count() -> None:
+    broker = sessions()
+    broker.send("q", [content("1", group_id="s")], NOW)
+    mailbox = broker.mailbox("q")
+    session, lock = accept(broker, "s", NOW)
+    message = broker.acquire(mailbox, NOW, session)
+    assert message is not None
+    broker.set_session_state(mailbox, lock, b"noted", NOW)
+    broker.release_session(mailbox, lock, NOW)
+    assert (message.lock, message.delivery_count, mailbox.locked) == (None, 0, {})
+    session, lock = accept(broker, "s", NOW)
+    assert (session.state, held_ids(broker, session, NOW)) == (b"noted", ["1"])
+    broker.complete(mailbox, lock_of(message), NOW)
+    broker.release_session(mailbox, lock, NOW)
+    assert accept(broker, "s", NOW)[0].state == b"noted", "it stays without messages"
+
+
+def test_the_lock_of_a_session_holds_its_messages_and_ends_in_its_last_millisecond() -> None:
+    broker = sessions()
+    broker.send("q", [content("1", group_id="s"), content("2", group_id="s")], NOW)
+    mailbox = broker.mailbox("q")
+    session, lock = accept(broker, "s", NOW)
+    message = broker.acquire(mailbox, NOW, session)
+    assert message is not None
+    assert broker.renew_session(mailbox, lock, NOW + 1000) == NOW + 1000 + MINUTE
+    broker.advance(NOW + MINUTE + 999)
+    assert (broker.take_lost(), message.delivery_count) == ([], 0)
+    broker.advance(NOW + MINUTE + 1000)
+    assert (broker.take_lost(), message.delivery_count) == ([lock], 1)
+    for refused in (
+        lambda: broker.session(mailbox, lock, NOW),
+        lambda: broker.renew_session(mailbox, lock, NOW),
+        lambda: broker.set_session_state(mailbox, lock, b"", NOW),
+    ):
+        with pytest.raises(RefusedError) as told:
+            refused()
+        assert told.value.condition == "com.microsoft:session-lock-lost"
+    again, _ = accept(broker, None, NOW + MINUTE + 1000)
+    assert held_ids(broker, again, NOW + MINUTE + 1000) == ["1", "2"]
+
+
+def test_a_lock_that_ended_takes_nothing_from_the_next_holder() -> None:
+    broker = sessions()
+    mailbox = broker.mailbox("q")
+    _, old = accept(broker, "s", NOW)
+    _, new = accept(broker, "s", NOW + MINUTE)
+    broker.release_session(mailbox, old, NOW + MINUTE)
+    broker.advance(NOW + 2 * MINUTE - 1)
+    assert broker.session(mailbox, new, NOW + 2 * MINUTE - 1).id == "s"
+    with pytest.raises(RefusedError) as refused:
+        broker.accept_session(mailbox, "s", NOW + 2 * MINUTE - 1)
+    assert refused.value.condition == "com.microsoft:session-cannot-be-locked"
+
+
+def test_messages_whose_session_ends_too_often_are_dead_letters() -> None:
+    broker = sessions(max_delivery_count=1)
+    broker.send(
+        "q", [content("1", group_id="s"), content("2", group_id="s"), content("3", group_id="s")], NOW
+    )
+    mailbox = broker.mailbox("q")
+    session, _ = accept(broker, "s", NOW)
+    broker.acquire(mailbox, NOW, session)
+    broker.acquire(mailbox, NOW, session)
+    broker.advance(NOW + MINUTE)
+    assert (ids(mailbox), ids(broker.mailbox("q/$DeadLetterQueue"))) == (["3"], ["1", "2"])
+    assert held_ids(broker, accept(broker, None, NOW + MINUTE)[0], NOW + MINUTE) == ["3"]
+
+
+def test_a_message_received_in_a_session_outlives_its_time() -> None:
+    broker = sessions(dead_letters_expired=True)
+    broker.send("q", [content("1", group_id="s", ttl=1000), content("2", group_id="t", ttl=1000)], NOW)
+    mailbox = broker.mailbox("q")
+    session, lock = accept(broker, "s", NOW)
+    message = broker.acquire(mailbox, NOW, session)
+    assert message is not None
+    broker.advance(NOW + 1000)
+    assert broker.accept_session(mailbox, None, NOW + 1000) is None, "the other session is empty now"
+    assert ids(broker.mailbox("q/$DeadLetterQueue")) == ["2"]
+    broker.release_session(mailbox, lock, NOW + 1000)
+    assert ids(broker.mailbox("q/$DeadLetterQueue")) == ["1", "2"]
+
+
+def test_nothing_is_left_of_sessions_that_are_empty() -> None:
+    broker = sessions()
+    mailbox = broker.mailbox("q")
+    for number in range(10):
+        sent = [content("1", group_id=str(number)), content("2", group_id=str(number), ttl=1000)]
+        broker.send("q", sent, NOW)
+        session, lock = accept(broker, str(number), NOW)
+        message = broker.acquire(mailbox, NOW, session)
+        assert message is not None
+        broker.complete(mailbox, lock_of(message), NOW)
+        broker.release_session(mailbox, lock, NOW)
+    _, lock = accept(broker, "never used", NOW)
+    broker.set_session_state(mailbox, lock, b"noted", NOW)
+    broker.set_session_state(mailbox, lock, None, NOW)
+    broker.release_session(mailbox, lock, NOW)
+    broker.advance(NOW + 1000)
+    assert (mailbox.messages, mailbox.sessions, mailbox.held, mailbox.waiting) == ({}, {}, {}, {})
+
+
+def test_a_message_without_a_session_id_is_refused_with_its_batch() -> None:
+    broker = sessions()
+    with pytest.raises(RefusedError) as refused:
+        broker.send("q", [content("1", group_id="s"), content("2")], NOW)
+    assert refused.value.condition == "amqp:not-allowed"
+    assert not broker.take_changes()
+    with pytest.raises(RefusedError, match="at most 128"):
+        broker.send("q", [content(group_id="x" * 129)], NOW)
+    assert broker.send("q", [content(group_id="x" * 128)], NOW) == [1]
+
+
+def test_a_forwarded_message_without_a_session_id_is_a_dead_letter() -> None:
+    broker = broker_of(queue("first", forward_to="q"), queue(requires_session=True))
+    broker.send("first", [content("1", group_id="s"), content("2")], NOW)
+    assert ids(broker.mailbox("q")) == ["1"]
+    [letter] = broker.mailbox("q/$DeadLetterQueue").messages.values()
+    assert letter.content.application_properties == {
+        "DeadLetterReason": "Session ID is null.",
+        "DeadLetterErrorDescription": (
+            "Session enabled entity doesn't allow a message whose session identifier is null."
+        ),
+    }
+
+
+def test_a_restored_broker_knows_the_states_of_its_sessions(tmp_path: Path) -> None:
+    broker = sessions()
+    broker.send("q", [content("1", group_id="a")], NOW)
+    noted: dict[str, list[bytes | None]] = {"a": [b"old", b"new"], "b": [b"", None], "c": [b""]}
+    for session_id, states in noted.items():
+        _, lock = accept(broker, session_id, NOW)
+        for state in states:
+            broker.set_session_state(broker.mailbox("q"), lock, state, NOW)
+            changes = broker.take_changes()
+            assert changes, "there is something to store"
+            store = Store(tmp_path / "store.db")
+            store.write(changes, NOW)
+            store.close()
+    again = sessions()
+    assert again.restore(Store(tmp_path / "store.db").read(NOW)) == []
+    assert [accept(again, session_id, NOW)[0].state for session_id in "abc"] == [b"new", None, b""]
+    assert held_ids(again, again.mailbox("q").sessions["a"], NOW) == ["1"]
+
+
+def test_a_store_from_before_there_were_sessions_is_read_on(tmp_path: Path) -> None:
+    broker = broker_of(queue())
+    broker.send("q", [content("a")], NOW)
+    store = Store(tmp_path / "store.db")
+    store.write(broker.take_changes(), NOW)
+    store.close()
+    old = sqlite3.connect(tmp_path / "store.db")
+    old.executescript("DROP TABLE states; PRAGMA user_version = 1;")
+    old.close()
+    again = sessions()
+    again.restore(Store(tmp_path / "store.db").read(NOW))
+    session, lock = accept(again, None, NOW)
+    assert (session.id, held_ids(again, session, NOW)) == ("", ["a"])
+    again.set_session_state(again.mailbox("q"), lock, b"noted", NOW)
+    Store(tmp_path / "store.db").write(again.take_changes(), NOW)
+    assert Store(tmp_path / "store.db").read(NOW).states == {("q", ""): b"noted"}
+
+
+def test_alarms_for_sessions_that_nobody_waits_for_are_thrown_away() -> None:
+    broker = sessions()
+    mailbox = broker.mailbox("q")
+    _, other = accept(broker, "t", NOW)
+    _, lock = accept(broker, "s", NOW)
+    for turn in range(25_000):
+        broker.renew_session(mailbox, lock, NOW + turn)
+    assert len(broker._alarms) <= 10_001
+    broker.advance(NOW + MINUTE)
+    assert broker.take_lost() == [other]
+    broker.advance(NOW + MINUTE + 24_999)
+    assert broker.take_lost() == [lock]

@@ -124,9 +124,9 @@ def test_what_is_no_duration_is_told_with_its_place(text: Any) -> None:
             "no property that can stand here",
         ),
         (
-            properties("RequiresSession", True),
+            lambda space: space["Queues"][0].update(Properties={"RequiresSession": True, "ForwardTo": "r"}),
             "Queues[0].Properties.RequiresSession",
-            "sessions are not supported",
+            "does not go with ForwardTo",
         ),
         (
             properties("RequiresDuplicateDetection", "yes"),
@@ -170,9 +170,9 @@ def test_what_is_no_duration_is_told_with_its_place(text: Any) -> None:
             "second rule",
         ),
         (
-            rule({"FilterType": "Sql", "SqlFilter": {"SqlExpression": "1=1"}}),
-            "Topics[0].Subscriptions[0].Rules[0].Properties.FilterType",
-            "SQL filters are not supported",
+            rule({"FilterType": "Sql", "SqlFilter": {"SqlExpression": "1=="}}),
+            "Topics[0].Subscriptions[0].Rules[0].Properties.SqlFilter.SqlExpression",
+            "column 3",
         ),
         (
             rule({"FilterType": "Correlation", "CorrelationFilter": {}}),
@@ -197,8 +197,8 @@ def test_what_is_no_duration_is_told_with_its_place(text: Any) -> None:
                     "Action": {"SqlExpression": "x"},
                 }
             ),
-            "Topics[0].Subscriptions[0].Rules[0].Properties.Action",
-            "not supported",
+            "Topics[0].Subscriptions[0].Rules[0].Properties.Action.SqlExpression",
+            "column 1",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
