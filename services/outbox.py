@@ -46,7 +46,7 @@ class Outbox:
             await self._spool(message)
 
     async def drain(self) -> int:
-        """Publish what was spooled, oldest first, until none is left or the bus refuses; returns how many."""
+        """Publish what was spooled, the oldest batch first, until none is left or the bus refuses."""
         sent = 0
         while names := await self.payloads.names(SPOOL, DRAIN_BATCH):
             gone = await asyncio.gather(*map(self._send_spooled, names))

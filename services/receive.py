@@ -67,16 +67,15 @@ class ReceiveWebhook:
             callbacks = tuple(_bind(callback, token) for callback in provider.read(delivery))
         except NotUnderstood as error:
             await self._publish_unrecognised(provider, delivery, str(error), address, traceparent)
-            return provider.answer
         except Exception as error:  # noqa: BLE001 - a bug of ours must not lose what a provider said
             _log.error("delivery.not_read", extra={"provider": provider.name, "stack": stack_of(error)})
             reason = "reading it failed: see the log"
             await self._publish_unrecognised(provider, delivery, reason, address, traceparent)
-            return provider.answer
-        if self.keep_all:
-            await self._keep_if_possible(provider, delivery, address)
-        await self._publish(provider, delivery, callbacks, address, traceparent)
-        _log.info("delivery.taken", extra={"provider": provider.name, "callbacks": len(callbacks)})
+        else:
+            if self.keep_all:
+                await self._keep_if_possible(provider, delivery, address)
+            await self._publish(provider, delivery, callbacks, address, traceparent)
+            _log.info("delivery.taken", extra={"provider": provider.name, "callbacks": len(callbacks)})
         return provider.answer
 
     async def prune(self) -> int:

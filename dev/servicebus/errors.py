@@ -11,7 +11,6 @@ class Condition(StrEnum):
 
     ARGUMENT_ERROR = "com.microsoft:argument-error"
     DECODE_ERROR = "amqp:decode-error"
-    INTERNAL_ERROR = "amqp:internal-error"
     MESSAGE_LOCK_LOST = "com.microsoft:message-lock-lost"
     MESSAGE_NOT_FOUND = "com.microsoft:message-not-found"
     MESSAGE_SIZE_EXCEEDED = "amqp:link:message-size-exceeded"
