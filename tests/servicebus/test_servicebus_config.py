@@ -11,6 +11,8 @@ import pytest
 from dev.servicebus.config import ConfigError, parse, read
 from dev.servicebus.entities import Namespace, Queue, Settings, Subscription, Topic
 from dev.servicebus.filters import CorrelationFilter, TrueFilter
+from services.bootstrap import QUEUE, TOPIC
+from services.messages import Kind
 
 SHIPPED = Path(__file__).resolve().parents[2] / "dev" / "entities.json"
 SMALL: dict[str, Any] = {
@@ -93,6 +95,21 @@ def test_the_shipped_entities_are_the_ones_of_this_project() -> None:
         "outcomes": (None, [CorrelationFilter(application_properties={"kind": "outcome"})]),
         "everything": (None, [TrueFilter()]),
     }
+
+
+def test_the_code_uses_the_entities_that_are_shipped() -> None:
+    namespace = read(SHIPPED)
+    assert ([queue.name for queue in namespace.queues], [topic.name for topic in namespace.topics]) == (
+        [QUEUE],
+        [TOPIC],
+    )
+    wanted = {
+        rule.application_properties["kind"]
+        for subscription in namespace.topics[0].subscriptions
+        for rule in subscription.rules.values()
+        if isinstance(rule, CorrelationFilter)
+    }
+    assert wanted == {Kind.CALLBACK, Kind.OUTCOME}
 
 
 @pytest.mark.parametrize(
