@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from .entities import Namespace, Queue, Settings, Topic
 from .errors import Condition, RefusedError
-from .filters import Arrival
+from .filters import Arrival, Rule, copies
 from .message import Content, Value
 
 DEAD_LETTERS: Final = "/$deadletterqueue"
@@ -64,12 +64,14 @@ class Message:
 class Session:
     """The messages of a mailbox with one session id: whose they are now, and what was noted about them.
 
+    When it was noted is in memory only: a broker that starts again does not know.
     https://learn.microsoft.com/azure/service-bus-messaging/message-sessions
     """
 
     id: str
     available: list[int] = field(default_factory=list)
     state: bytes | None = None
+    noted_at: int = 0
     lock: UUID | None = None
     locked_until: int = 0
 
@@ -129,6 +131,7 @@ class Broker:
         self._new_lock = new_lock
         self._entities: dict[str, Queue | Topic] = {}
         self._mailboxes: dict[str, Mailbox] = {}
+        self._rules: dict[str, dict[str, Rule]] = {}
         self._seen: dict[str, dict[str, int]] = {}
         self._alarms: list[tuple[int, str, int, str]] = []
         self._changes = Changes()
@@ -141,7 +144,9 @@ class Broker:
             self._entities[topic.name.lower()] = topic
             self._open(topic.name, None)
             for subscription in topic.subscriptions:
-                self._open(f"{topic.name}/Subscriptions/{subscription.name}", subscription.settings)
+                path = f"{topic.name}/Subscriptions/{subscription.name}"
+                self._open(path, subscription.settings)
+                self._rules[path.lower()] = {rule.name.lower(): rule for rule in subscription.rules}
 
     def _open(self, path: str, settings: Settings | None) -> None:
         mailbox = self._mailboxes[path.lower()] = Mailbox(path, settings)
@@ -260,7 +265,8 @@ class Broker:
         ttl = shorter(ttl, entity.time_to_live)
         for subscription in entity.subscriptions:
             mailbox = self._mailboxes[f"{entity.name}/Subscriptions/{subscription.name}".lower()]
-            for taken in subscription.copies(content, Arrival(sequence=sequence, enqueued_at=now)):
+            arrival = Arrival(sequence=sequence, enqueued_at=now)
+            for taken in copies(self._rules[mailbox.key].values(), content, arrival):
                 copy = self._count(mailbox)
                 self._deliver(mailbox, taken, copy, now, ttl=ttl, origin=origin or sequence, source=source)
 
@@ -277,10 +283,12 @@ class Broker:
     ) -> None:
         settings = _settings(mailbox)
         ttl = shorter(ttl, settings.time_to_live)
-        if settings.forward_to is not None:
+        onward = None if settings.forward_to is None else self._entities[settings.forward_to.lower()]
+        goes_to = mailbox if onward is None else self._mailboxes[onward.name.lower()]
+        needs_session = goes_to.requires_session and content.properties.session_id is None
+        if onward is not None and not needs_session:
             # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-auto-forwarding
-            target = self._entities[settings.forward_to.lower()]
-            self._submit(target, content, now, ttl=ttl, origin=origin or sequence, source=source)
+            self._submit(onward, content, now, ttl=ttl, origin=origin or sequence, source=source)
             return
         message = Message(
             content=content,
@@ -291,8 +299,9 @@ class Broker:
             dead_letter_source=source,
         )
         self._keep(mailbox, message)
-        if mailbox.requires_session and content.properties.session_id is None:
+        if needs_session:
             # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-dead-letter-queues
+            # https://github.com/Azure/azure-sdk-for-net/blob/main/sdk/servicebus/Azure.Messaging.ServiceBus/samples/Sample21_AutoForwardIntoSession.md
             reason = "Session enabled entity doesn't allow a message whose session identifier is null."
             self._bury(mailbox, message, now, "Session ID is null.", reason)
             return
@@ -576,6 +585,23 @@ class Broker:
                 f"The session state (size:{len(state)} bytes) exceeds the limit ({MAX_MESSAGE_BYTES} bytes).",
             )
         session.state = self._changes.states[mailbox.key, session.id] = state
+        session.noted_at = now
+
+    def session_ids(self, mailbox: Mailbox, now: int, *, noted_after: int | None = None) -> list[str]:
+        """Name the sessions with active messages or a state, or only those whose state was set after a time.
+
+        https://github.com/Azure/azure-sdk-for-net/pull/58761
+        """
+        self.advance(now)
+        check_kind(mailbox, of_session=True)
+        found = {
+            session.id
+            for session in mailbox.sessions.values()
+            if session.state is not None and (noted_after is None or session.noted_at > noted_after)
+        }
+        if noted_after is None:
+            found |= {_session_id(one) for one in mailbox.messages.values() if one.state is State.ACTIVE}
+        return sorted(found)
 
     def release_session(self, mailbox: Mailbox, lock: UUID, now: int) -> None:
         """Give back a session, and what was received of it, which does not count as delivered."""
@@ -623,6 +649,37 @@ class Broker:
         mailbox.waiting.pop(session_id, None)
         if session.state is None:
             del mailbox.sessions[session_id]
+
+    # Rules: they are those of the configuration again when a broker starts again
+
+    def rules(self, address: str) -> list[Rule]:
+        """List the rules of a subscription by name; like Azure, refuse one that forwards.
+
+        https://github.com/Azure/azure-sdk-for-net/pull/34816
+        """
+        self.mailbox(address)
+        rules = self._rules_at(address)
+        return [rules[name] for name in sorted(rules)]
+
+    def add_rule(self, address: str, rule: Rule) -> None:
+        """Let a subscription take what this rule matches too; refuse if it has one of the name."""
+        rules = self._rules_at(address)
+        if rule.name.lower() in rules:
+            raise RefusedError(
+                Condition.ENTITY_ALREADY_EXISTS,
+                f"The messaging entity '{address}|{rule.name}' already exists.",
+            )
+        rules[rule.name.lower()] = rule
+
+    def remove_rule(self, address: str, name: str) -> None:
+        """Forget a rule; a subscription without any takes nothing. Refuse if it has none of the name."""
+        if self._rules_at(address).pop(name.lower(), None) is None:
+            raise not_found(f"{address}|{name}")
+
+    def _rules_at(self, address: str) -> dict[str, Rule]:
+        if address.lower() not in self._rules:
+            raise RefusedError(Condition.NOT_ALLOWED, f"'{address}' is no subscription: it has no rules.")
+        return self._rules[address.lower()]
 
     # Time
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from .entities import Namespace, Queue, Settings, Subscription, Topic
-from .filters import CorrelationFilter, Filter, SqlAction, SqlFilter, TrueFilter
+from .filters import CorrelationFilter, Filter, Rule, SqlAction, SqlFilter, TrueFilter
 from .sql import SqlError
 
 JSON: TypeAlias = Any
@@ -93,27 +93,23 @@ def _topic(place: "_Place") -> Topic:
     )
 
 
-def _subscription(place: "_Place") -> Subscription:
-    fields = place.object(required={"Name"}, optional={"Properties", "Rules"})
+def _subscription(subscription: "_Place") -> Subscription:
+    fields = subscription.object(required={"Name"}, optional={"Properties", "Rules"})
     settings = _settings(_properties(fields, _KEEPING))
-    rules: dict[str, Filter] = {}
-    actions: dict[str, SqlAction] = {}
-    for rule in fields["Rules"].items() if "Rules" in fields else ():
-        name, condition, action = _rule(rule)
-        if name.lower() in map(str.lower, rules):
-            rule.wrong(f"is the second rule named {name!r}")
-        rules[name] = condition
-        if action is not None:
-            actions[name] = action
+    rules: dict[str, Rule] = {}
+    for place in fields["Rules"].items() if "Rules" in fields else ():
+        rule = _rule(place)
+        if rules.setdefault(rule.name.lower(), rule) is not rule:
+            place.wrong(f"is the second rule named {rule.name!r}")
+    # https://github.com/Azure/azure-service-bus-emulator-installer/issues/127
     return Subscription(
         name=fields["Name"].name(_RULE_NAME),
         settings=settings,
-        rules=rules or {"$Default": TrueFilter()},
-        actions=actions,
+        rules=tuple(rules.values()) or (Rule(name="$Default", filter=TrueFilter()),),
     )
 
 
-def _rule(place: "_Place") -> tuple[str, Filter, SqlAction | None]:
+def _rule(place: "_Place") -> Rule:
     fields = place.object(required={"Name", "Properties"})
     properties = fields["Properties"].object(required={"FilterType"}, optional={*_FILTERS.values(), "Action"})
     kind = properties["FilterType"]
@@ -130,7 +126,7 @@ def _rule(place: "_Place") -> tuple[str, Filter, SqlAction | None]:
     else:
         condition = _correlation(properties["CorrelationFilter"])
     action = _compiled(properties["Action"], SqlAction) if "Action" in properties else None
-    return fields["Name"].name(_RULE_NAME), condition, action
+    return Rule(name=fields["Name"].name(_RULE_NAME), filter=condition, action=action)
 
 
 def _compiled(place: "_Place", kind: Callable[[str], _Compiled]) -> _Compiled:

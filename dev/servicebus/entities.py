@@ -1,13 +1,8 @@
 """Queues, topics and subscriptions as they are configured; durations are in milliseconds."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
-from .filters import Arrival, Filter, SqlAction
-from .message import Content
-
-_RULE_NAME: Final = "RuleName"
+from .filters import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +29,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription: it takes a message that any of its rules matches; `actions` go by the rule's name."""
+    """A subscription; it begins with these rules, and takes a message that any of its rules matches."""
 
     name: str
     settings: Settings
-    rules: Mapping[str, Filter]
-    actions: Mapping[str, SqlAction] = field(default_factory=dict)
-
-    def copies(self, content: Content, arrival: Arrival) -> Iterator[Content]:
-        """Make what it takes of a message: one for all rules without an action, and one for each with one.
-
-        https://learn.microsoft.com/azure/service-bus-messaging/topic-filters
-        """
-        matching = [name for name, rule in self.rules.items() if rule.matches(content, arrival)]
-        if any(name not in self.actions for name in matching):
-            yield content
-        for name in matching:
-            if name in self.actions:
-                changed = self.actions[name].apply(content, arrival)
-                yield changed.with_application_properties({_RULE_NAME: name})
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

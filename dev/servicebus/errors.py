@@ -11,6 +11,7 @@ class Condition(StrEnum):
 
     ARGUMENT_ERROR = "com.microsoft:argument-error"
     DECODE_ERROR = "amqp:decode-error"
+    ENTITY_ALREADY_EXISTS = "com.microsoft:entity-already-exists"
     MESSAGE_LOCK_LOST = "com.microsoft:message-lock-lost"
     MESSAGE_NOT_FOUND = "com.microsoft:message-not-found"
     MESSAGE_SIZE_EXCEEDED = "amqp:link:message-size-exceeded"
@@ -19,6 +20,7 @@ class Condition(StrEnum):
     NOT_IMPLEMENTED = "amqp:not-implemented"
     SESSION_CANNOT_BE_LOCKED = "com.microsoft:session-cannot-be-locked"
     SESSION_LOCK_LOST = "com.microsoft:session-lock-lost"
+    SESSION_NOT_FOUND = "com.microsoft:session-not-found"
     TIMEOUT = "com.microsoft:timeout"
     UNAUTHORIZED = "amqp:unauthorized-access"
 

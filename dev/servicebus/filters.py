@@ -3,7 +3,7 @@
 https://learn.microsoft.com/azure/service-bus-messaging/topic-filters
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -12,6 +12,7 @@ from proton import float32, symbol, timestamp
 from . import sql
 from .message import SCHEDULED_ENQUEUE_TIME, Content, Properties, Value
 
+_RULE_NAME: Final = "RuleName"
 _PARTITION_KEY: Final = symbol("x-opt-partition-key")
 _VIA_PARTITION_KEY: Final = symbol("x-opt-via-partition-key")
 _LARGEST_FLOAT: Final = 3.4028234663852886e38
@@ -124,6 +125,29 @@ class SqlAction:
                 properties[name] = _as_before(properties.get(name), value)
             content = content.with_only_application_properties(properties)
         return content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A reason to take a message, and what is then done to it."""
+
+    name: str
+    filter: Filter
+    action: SqlAction | None = None
+
+
+def copies(rules: Iterable[Rule], content: Content, arrival: Arrival) -> Iterator[Content]:
+    """Make what a subscription takes: one for all rules without an action, and one for each with one.
+
+    https://learn.microsoft.com/azure/service-bus-messaging/topic-filters
+    """
+    matching = [rule for rule in rules if rule.filter.matches(content, arrival)]
+    if any(rule.action is None for rule in matching):
+        yield content
+    for rule in matching:
+        if rule.action is not None:
+            changed = rule.action.apply(content, arrival)
+            yield changed.with_application_properties({_RULE_NAME: rule.name})
 
 
 def _scope(content: Content, arrival: Arrival) -> sql.Scope:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from proton import UNDESCRIBED, Array, Data, timestamp
 
-from . import delivery
+from . import delivery, rules
 from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Session, check_kind
 from .errors import Condition, MalformedError, RefusedError
 from .message import Value, decode, identified
@@ -18,10 +18,14 @@ from .message import Value, decode, identified
 MANAGEMENT: Final = "/$management"
 _MOST_PEEKED: Final = 250
 _GIVEN_AWAY: Final = 0
+# By this time an SDK asks for all sessions: .NET's DateTime.MaxValue, as its AMQP library encodes it.
+# https://github.com/Azure/azure-sdk-for-python/blob/main/sdk/servicebus/azure-servicebus/azure/servicebus/_session_browser.py
+_ALL_SESSIONS: Final = 253_402_300_800_000
 _TOKEN_TYPES: Final = ("servicebus.windows.net:sastoken", "jwt", "amqp:jwt", "amqp:swt")
 _STATUS: Final = {
     Condition.ARGUMENT_ERROR: 400,
     Condition.DECODE_ERROR: 400,
+    Condition.ENTITY_ALREADY_EXISTS: 409,
     Condition.MESSAGE_LOCK_LOST: 410,
     Condition.MESSAGE_NOT_FOUND: 404,
     Condition.MESSAGE_SIZE_EXCEEDED: 413,
@@ -29,6 +33,12 @@ _STATUS: Final = {
     Condition.NOT_FOUND: 404,
     Condition.NOT_IMPLEMENTED: 501,
     Condition.SESSION_LOCK_LOST: 410,
+}
+# What a list that is empty is told as, with status 204.
+_EMPTY: Final = {
+    "messages": Condition.MESSAGE_NOT_FOUND,
+    "rules": None,
+    "sessions-ids": Condition.SESSION_NOT_FOUND,
 }
 _NO_LOCK: Final = UUID(int=0)
 
@@ -88,8 +98,7 @@ def respond(
     """
     name = properties.get("operation")
     operation = _OPERATIONS.get(name) if isinstance(name, str) else None
-    in_session = _IN_SESSION.get(name) if isinstance(name, str) else None
-    if operation is None and in_session is None:
+    if operation is None:
         return Reply(
             status=501,
             description=f"The operation {str(name)[:80]!r} is not supported.",
@@ -98,26 +107,66 @@ def respond(
     if not isinstance(body, dict):
         return _bad_request("The body of a request is a map.")
     try:
-        if in_session is not None:
-            mailbox = broker.mailbox(address)
-            session = _session(broker, mailbox, body, now, session_locks)
-            result = in_session(_Asked(broker=broker, mailbox=mailbox, body=body, session=session, now=now))
-        elif operation is not None:
-            result = operation(broker, address, body, now)
+        result = operation(
+            _Asked(broker=broker, address=address, body=body, now=now, session_locks=session_locks)
+        )
     except RefusedError as error:
         return Reply(
             status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
         )
     except MalformedError as error:
         return _bad_request(str(error))
-    if result is not None and result.get("messages") == []:
-        return Reply(status=204, description="No content", condition=Condition.MESSAGE_NOT_FOUND)
+    for name, condition in _EMPTY.items():
+        if result is not None and result.get(name) == []:
+            return Reply(status=204, description="No content", condition=condition)
     return Reply(status=200, description="OK", body=result)
 
 
-def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request, and the locks of the sessions that its client holds."""
+
+    broker: Broker
+    address: str
+    body: Mapping[Value, Value]
+    now: int
+    session_locks: Mapping[str, UUID]
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Find what can be received from at the address, or refuse."""
+        return self.broker.mailbox(self.address)
+
+    @property
+    def session_id(self) -> str | None:
+        """Read which session the request names, if any."""
+        session_id = self.body.get("session-id")
+        if not isinstance(session_id, str | None):
+            raise MalformedError("'session-id' must be a string")
+        return session_id
+
+    def session(self) -> Session | None:
+        """Find the session that the request names, and refuse if its client does not hold it.
+
+        None if none is named; refuse if that does not fit what is at the address.
+        """
+        mailbox, session_id = self.mailbox, self.session_id
+        check_kind(mailbox, of_session=session_id is not None)
+        if session_id is None:
+            return None
+        return self.broker.session(mailbox, self.session_locks.get(session_id, _NO_LOCK), self.now)
+
+    def session_lock(self) -> UUID:
+        """Give the lock of that session; raise MalformedError if the request names none."""
+        session = self.session()
+        if session is None or session.lock is None:
+            raise MalformedError("'session-id' must name a session")
+        return session.lock
+
+
+def _schedule(asked: _Asked) -> dict[str, Value]:
     contents = []
-    for entry in _list(body, "messages"):
+    for entry in _list(asked.body, "messages"):
         encoded = entry.get("message") if isinstance(entry, dict) else None
         if not isinstance(encoded, bytes):
             raise MalformedError("each entry of 'messages' has the encoded message as 'message'")
@@ -129,28 +178,24 @@ def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: in
         contents.append(identified(decode(encoded)))
         if contents[-1].scheduled_for is None:
             raise MalformedError("a message to schedule says when, as x-opt-scheduled-enqueue-time")
-    return {"sequence-numbers": _array(Data.LONG, broker.send(address, contents, now))}
+    return {"sequence-numbers": _array(Data.LONG, asked.broker.send(asked.address, contents, asked.now))}
 
 
-def _cancel(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> None:
-    broker.cancel(address, _numbers(body), now)
+def _cancel(asked: _Asked) -> None:
+    asked.broker.cancel(asked.address, _numbers(asked.body), asked.now)
 
 
-def _renew(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
-    ends = broker.renew(broker.mailbox(address), _locks(body), now)
+def _renew(asked: _Asked) -> dict[str, Value]:
+    ends = asked.broker.renew(asked.mailbox, _locks(asked.body), asked.now)
     return {"expirations": _array(Data.TIMESTAMP, map(timestamp, ends))}
 
 
-def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
-    first = _number(body, "from-sequence-number")
-    count = min(_number(body, "message-count"), _MOST_PEEKED)
+def _peek(asked: _Asked) -> dict[str, Value]:
+    first = _number(asked.body, "from-sequence-number")
+    count = max(min(_number(asked.body, "message-count"), _MOST_PEEKED), 0)
     found: list[dict[str, Value]] = []
     size = 0
-    session_id = body.get("session-id")
-    if not isinstance(session_id, str | None):
-        raise MalformedError("'session-id' must be a string")
-    mailbox = broker.mailbox(address)
-    for message in broker.peek(mailbox, first, max(count, 0), now, session_id=session_id):
+    for message in asked.broker.peek(asked.mailbox, first, count, asked.now, session_id=asked.session_id):
         encoded = delivery.encode(message)
         size += len(encoded)
         if found and size > MAX_MESSAGE_BYTES:
@@ -159,22 +204,26 @@ def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -
     return {"messages": found}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A request about what a client has received, in the session that it names and holds."""
+def _list_sessions(asked: _Asked) -> dict[str, Value]:
+    after = asked.body.get("last-updated-time")
+    if not isinstance(after, timestamp):
+        raise MalformedError("'last-updated-time' must be a timestamp")
+    noted_after = None if after >= _ALL_SESSIONS else int(after)
+    page = _page(asked, asked.broker.session_ids(asked.mailbox, asked.now, noted_after=noted_after))
+    return {"skip": asked.body["skip"], "sessions-ids": page and _array(Data.STRING, page)}
 
-    broker: Broker
-    mailbox: Mailbox
-    body: Mapping[Value, Value]
-    session: Session | None
-    now: int
 
-    @property
-    def session_lock(self) -> UUID:
-        """Give the lock of the session; raise MalformedError if the request names none."""
-        if self.session is None or self.session.lock is None:
-            raise MalformedError("'session-id' must name a session")
-        return self.session.lock
+def _list_rules(asked: _Asked) -> dict[str, Value]:
+    page = _page(asked, asked.broker.rules(asked.address))
+    return {"rules": [{"rule-description": rules.describe(rule)} for rule in page]}
+
+
+def _add_rule(asked: _Asked) -> None:
+    asked.broker.add_rule(asked.address, rules.read(asked.body))
+
+
+def _remove_rule(asked: _Asked) -> None:
+    asked.broker.remove_rule(asked.address, rules.read_name(asked.body))
 
 
 def _receive_deferred(asked: _Asked) -> dict[str, Value]:
@@ -183,7 +232,7 @@ def _receive_deferred(asked: _Asked) -> dict[str, Value]:
         _numbers(asked.body),
         asked.now,
         remove=_number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY,
-        session=asked.session,
+        session=asked.session(),
     )
     return {
         "messages": [
@@ -195,6 +244,7 @@ def _receive_deferred(asked: _Asked) -> dict[str, Value]:
 
 
 def _settle(asked: _Asked) -> None:
+    asked.session()  # refuses what is not its client's to settle
     broker, mailbox, body, now = asked.broker, asked.mailbox, asked.body, asked.now
     locks = _locks(body)
     changed = body.get("properties-to-modify")
@@ -225,50 +275,46 @@ def _settle(asked: _Asked) -> None:
 
 
 def _renew_session(asked: _Asked) -> dict[str, Value]:
-    ends = asked.broker.renew_session(asked.mailbox, asked.session_lock, asked.now)
+    ends = asked.broker.renew_session(asked.mailbox, asked.session_lock(), asked.now)
     return {"expiration": timestamp(ends)}
 
 
 def _get_state(asked: _Asked) -> dict[str, Value]:
-    return {"session-state": asked.broker.session(asked.mailbox, asked.session_lock, asked.now).state}
+    return {"session-state": asked.broker.session(asked.mailbox, asked.session_lock(), asked.now).state}
 
 
 def _set_state(asked: _Asked) -> None:
     state = asked.body.get("session-state")
     if not isinstance(state, bytes | None):
         raise MalformedError("'session-state' must be binary, or null")
-    asked.broker.set_session_state(asked.mailbox, asked.session_lock, state, asked.now)
+    asked.broker.set_session_state(asked.mailbox, asked.session_lock(), state, asked.now)
 
 
-_OPERATIONS: Final[
-    Mapping[str, Callable[[Broker, str, Mapping[Value, Value], int], dict[str, Value] | None]]
-] = {
+_OPERATIONS: Final[Mapping[str, Callable[[_Asked], dict[str, Value] | None]]] = {
     "com.microsoft:schedule-message": _schedule,
     "com.microsoft:cancel-scheduled-message": _cancel,
     "com.microsoft:renew-lock": _renew,
     "com.microsoft:peek-message": _peek,
-}
-_IN_SESSION: Final[Mapping[str, Callable[[_Asked], dict[str, Value] | None]]] = {
     "com.microsoft:receive-by-sequence-number": _receive_deferred,
     "com.microsoft:update-disposition": _settle,
     "com.microsoft:renew-session-lock": _renew_session,
     "com.microsoft:get-session-state": _get_state,
     "com.microsoft:set-session-state": _set_state,
+    "com.microsoft:get-message-sessions": _list_sessions,
+    "com.microsoft:enumerate-rules": _list_rules,
+    "com.microsoft:add-rule": _add_rule,
+    "com.microsoft:remove-rule": _remove_rule,
 }
 
 
-def _session(
-    broker: Broker, mailbox: Mailbox, body: Mapping[Value, Value], now: int, locks: Mapping[str, UUID]
-) -> Session | None:
-    """Find the session that a request names, and that the client holds; None if it names none."""
-    session_id = body.get("session-id")
-    if not isinstance(session_id, str | None):
-        raise MalformedError("'session-id' must be a string")
-    check_kind(mailbox, of_session=session_id is not None)
-    return None if session_id is None else broker.session(mailbox, locks.get(session_id, _NO_LOCK), now)
+def _page(asked: _Asked, found: list[Value]) -> list[Value]:
+    skip, top = _number(asked.body, "skip"), _number(asked.body, "top")
+    if skip < 0 or top < 0:
+        raise MalformedError("'skip' and 'top' must not be negative")
+    return found[skip : skip + top]
 
 
-def _array(kind: int, values: Iterable[int]) -> Array:
+def _array(kind: int, values: Iterable[int | str]) -> Array:
     return Array(UNDESCRIBED, kind, *values)  # type: ignore[arg-type] # the annotation leaves out UNDESCRIBED
 
 

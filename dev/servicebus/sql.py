@@ -33,6 +33,7 @@ _CLOSING: Final = {"'": "'", '"': '"', "[": "]"}
 
 # The properties of a message, with the names of both generations of SDKs:
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-messages-payloads
+# https://learn.microsoft.com/azure/service-bus-messaging/service-bus-filter-examples#filter-on-system-properties
 WRITABLE: Final[Mapping[str, str]] = {
     "contenttype": "content_type",
     "correlationid": "correlation_id",
@@ -50,8 +51,10 @@ READABLE: Final[Mapping[str, str]] = {
     "enqueuedsequencenumber": "sequence_number",
     "enqueuedtimeutc": "enqueued_time",
     "partitionkey": "partition_key",
+    "scheduledenqueuetime": "scheduled_enqueue_time",
     "scheduledenqueuetimeutc": "scheduled_enqueue_time",
     "sequencenumber": "sequence_number",
+    "transactionpartitionkey": "via_partition_key",
     "viapartitionkey": "via_partition_key",
 }
 

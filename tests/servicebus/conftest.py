@@ -31,6 +31,11 @@ def rule(name: str, **wanted: Any) -> dict[str, Any]:
     return {"Name": name, "Properties": {"FilterType": "Correlation", "CorrelationFilter": wanted}}
 
 
+def acting(name: str, text: str, changes: str) -> dict[str, Any]:
+    sql = {"FilterType": "Sql", "SqlFilter": {"SqlExpression": text}, "Action": {"SqlExpression": changes}}
+    return {"Name": name, "Properties": sql}
+
+
 def topic(number: int) -> dict[str, Any]:
     subscriptions: list[dict[str, Any]] = [
         {"Name": "all"},
@@ -43,6 +48,10 @@ def topic(number: int) -> dict[str, Any]:
             "Name": "onward",
             "Properties": {"ForwardTo": f"target-{number}"},
             "Rules": [rule("forwarded", Properties={"forward": True})],
+        },
+        {
+            "Name": "doubled",
+            "Rules": [acting("big", "size > 10 AND sys.Label LIKE 'b%'", "SET size = size * 2")],
         },
         {"Name": "talks", "Properties": {"RequiresSession": True}, "Rules": [rule("talk", Label="talk")]},
         {"Name": "buried", "Properties": {"ForwardDeadLetteredMessagesTo": f"graves-{number}"}},
@@ -129,6 +138,10 @@ class Bus:
         if subscription:
             return self._keep(self._client.get_subscription_receiver(topic, subscription, **options))
         return self._keep(self._client.get_queue_receiver(name, **options))
+
+    async def sessions(self, queue: str, **options: Any) -> list[str]:
+        found = self._client.list_queue_sessions(queue, **options)
+        return [one async for one in found] if self._aio else await asyncio.to_thread(list, found)
 
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in self._opened))

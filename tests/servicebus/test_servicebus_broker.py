@@ -13,13 +13,14 @@ from proton import symbol, timestamp, ubyte
 from dev.servicebus.broker import Broker, Mailbox, Message, Session, State
 from dev.servicebus.entities import Namespace, Queue, Settings, Subscription, Topic
 from dev.servicebus.errors import Condition, RefusedError
-from dev.servicebus.filters import CorrelationFilter, TrueFilter
+from dev.servicebus.filters import CorrelationFilter, Rule, TrueFilter
 from dev.servicebus.message import Content, decode
 from dev.servicebus.store import Store
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
 SETTINGS = Settings(lock_duration=MINUTE, max_delivery_count=3, time_to_live=None, dead_letters_expired=False)
+EVERYTHING = Rule(name="r", filter=TrueFilter())
 
 
 def content(
@@ -275,9 +276,7 @@ def test_an_id_that_is_too_long_refuses_the_whole_batch() -> None:
 
 
 def chain() -> Broker:
-    onward = Subscription(
-        name="s", settings=replace(SETTINGS, forward_to="MIDDLE"), rules={"r": TrueFilter()}
-    )
+    onward = Subscription(name="s", settings=replace(SETTINGS, forward_to="MIDDLE"), rules=(EVERYTHING,))
     topic = Topic(name="t", time_to_live=5000, subscriptions=(onward,))
     return broker_of(
         queue("middle", forward_to="end", time_to_live=4000),
@@ -602,17 +601,42 @@ def test_a_message_without_a_session_id_is_refused_with_its_batch() -> None:
     assert broker.send("q", [content(group_id="x" * 128)], NOW) == [1]
 
 
-def test_a_forwarded_message_without_a_session_id_is_a_dead_letter() -> None:
-    broker = broker_of(queue("first", forward_to="q"), queue(requires_session=True))
+def test_what_lacks_the_session_id_to_be_forwarded_is_a_dead_letter_of_the_source() -> None:
+    broker = broker_of(
+        queue("first", forward_to="second"), queue("second", forward_to="q"), queue(requires_session=True)
+    )
     broker.send("first", [content("1", group_id="s"), content("2")], NOW)
     assert ids(broker.mailbox("q")) == ["1"]
-    [letter] = broker.mailbox("q/$DeadLetterQueue").messages.values()
+    [letter] = broker.mailbox("second/$DeadLetterQueue").messages.values()
     assert letter.content.application_properties == {
         "DeadLetterReason": "Session ID is null.",
         "DeadLetterErrorDescription": (
             "Session enabled entity doesn't allow a message whose session identifier is null."
         ),
     }
+
+
+def test_sessions_are_listed_that_have_active_messages_or_a_state() -> None:
+    broker = sessions()
+    mailbox = broker.mailbox("q")
+    sent = [content("1", group_id=session_id) for session_id in ("done", "set aside", "locked", "free")]
+    broker.send("q", [*sent, content("2", group_id="later", due_at=NOW + MINUTE)], NOW)
+    taken = {}
+    for session_id in ("done", "set aside", "locked"):
+        message = broker.acquire(mailbox, NOW, accept(broker, session_id, NOW)[0])
+        assert message is not None
+        taken[session_id] = lock_of(message)
+    broker.complete(mailbox, taken["done"], NOW)
+    broker.defer(mailbox, taken["set aside"], NOW)
+    noted: dict[str, list[bytes | None]] = {"noted": [b"x"], "cleared": [b"x", None], "only held": []}
+    for session_id, states in noted.items():
+        _, lock = accept(broker, session_id, NOW)
+        for state in states:
+            broker.set_session_state(mailbox, lock, state, NOW + 5)
+    assert broker.session_ids(mailbox, NOW + 5) == ["free", "locked", "noted"]
+    assert broker.session_ids(mailbox, NOW + 5, noted_after=NOW + 4) == ["noted"]
+    assert broker.session_ids(mailbox, NOW + 5, noted_after=NOW + 5) == []
+    assert broker.session_ids(mailbox, NOW + MINUTE) == ["free", "later", "locked", "noted"]
 
 
 def test_a_restored_broker_knows_the_states_of_its_sessions(tmp_path: Path) -> None:
@@ -664,3 +688,25 @@ def test_alarms_for_sessions_that_nobody_waits_for_are_thrown_away() -> None:
     assert broker.take_lost() == [other]
     broker.advance(NOW + MINUTE + 24_999)
     assert broker.take_lost() == [lock]
+
+
+def test_rules_say_from_when_they_change_what_a_subscription_takes() -> None:
+    subscription = Subscription(name="S", settings=SETTINGS, rules=(EVERYTHING,))
+    broker = broker_of(topics=(Topic(name="T", time_to_live=None, subscriptions=(subscription,)),))
+    address = "t/subscriptions/s"
+    news = Rule(name="News", filter=CorrelationFilter(properties={"subject": "news"}))
+    broker.add_rule(address, news)
+    assert broker.rules(address) == [news, EVERYTHING]
+    broker.send("t", [content("both rules")], NOW)
+    broker.remove_rule(address, "R")
+    broker.send("t", [content("none"), content("one", subject="news")], NOW)
+    with pytest.raises(RefusedError) as twice:
+        broker.add_rule(address, Rule(name="NEWS", filter=TrueFilter()))
+    assert twice.value.condition is Condition.ENTITY_ALREADY_EXISTS
+    assert broker.rules(address) == [news]
+    broker.remove_rule(address, "news")
+    with pytest.raises(RefusedError) as gone:
+        broker.remove_rule(address, "news")
+    assert gone.value.condition is Condition.NOT_FOUND
+    broker.send("t", [content("nothing is taken", subject="news")], NOW)
+    assert ids(broker.mailbox(address)) == ["both rules", "one"]

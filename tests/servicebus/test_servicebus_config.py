@@ -10,7 +10,7 @@ import pytest
 
 from dev.servicebus.config import ConfigError, parse, read
 from dev.servicebus.entities import Namespace, Queue, Settings, Subscription, Topic
-from dev.servicebus.filters import CorrelationFilter, TrueFilter
+from dev.servicebus.filters import CorrelationFilter, Rule, TrueFilter
 from services.bootstrap import QUEUE, TOPIC
 from services.messages import Kind
 
@@ -68,14 +68,14 @@ def test_what_is_not_said_is_as_in_microsofts_emulator() -> None:
     settings = Settings(
         lock_duration=60_000, max_delivery_count=3, time_to_live=3_600_000, dead_letters_expired=False
     )
-    label = CorrelationFilter(properties={"subject": "x"})
+    rule = Rule(name="rule", filter=CorrelationFilter(properties={"subject": "x"}))
     assert parse(SMALL) == Namespace(
         queues=(Queue(name="q", settings=settings), Queue(name="r", settings=settings)),
         topics=(
             Topic(
                 name="t",
                 time_to_live=3_600_000,
-                subscriptions=(Subscription(name="s", settings=settings, rules={"rule": label}),),
+                subscriptions=(Subscription(name="s", settings=settings, rules=(rule,)),),
             ),
         ),
     )
@@ -89,7 +89,10 @@ def test_the_shipped_entities_are_the_ones_of_this_project() -> None:
     assert (inbox.settings.max_delivery_count, inbox.settings.dead_letters_expired) == (10, True)
     [events] = namespace.topics
     assert (events.name, events.duplicate_window) == ("job-events", 300_000)
-    rules = {one.name: (one.settings.forward_to, list(one.rules.values())) for one in events.subscriptions}
+    rules = {
+        one.name: (one.settings.forward_to, [rule.filter for rule in one.rules])
+        for one in events.subscriptions
+    }
     assert rules == {
         "inbox": ("job-inbox", [CorrelationFilter(application_properties={"kind": "callback"})]),
         "outcomes": (None, [CorrelationFilter(application_properties={"kind": "outcome"})]),
@@ -104,12 +107,20 @@ def test_the_code_uses_the_entities_that_are_shipped() -> None:
         [TOPIC],
     )
     wanted = {
-        rule.application_properties["kind"]
+        rule.filter.application_properties["kind"]
         for subscription in namespace.topics[0].subscriptions
-        for rule in subscription.rules.values()
-        if isinstance(rule, CorrelationFilter)
+        for rule in subscription.rules
+        if isinstance(rule.filter, CorrelationFilter)
     }
     assert wanted == {Kind.CALLBACK, Kind.OUTCOME}
+
+
+@pytest.mark.parametrize("rules", [{}, {"Rules": []}], ids=["none", "empty"])
+def test_a_subscription_without_rules_takes_everything(rules: dict[str, Any]) -> None:
+    namespace = parse(
+        changed(lambda space: space["Topics"][0].update(Subscriptions=[{"Name": "s", **rules}]))
+    )
+    assert namespace.topics[0].subscriptions[0].rules == (Rule(name="$Default", filter=TrueFilter()),)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -97,15 +98,23 @@ def converse(client: Client) -> None:
         body=b"x", annotations={symbol("x-opt-scheduled-enqueue-time"): timestamp(NEVER_RUNS_OUT)}
     )
     scheduled = {"messages": [{"message-id": "1", "message": later.encode()}]}
-    for name, body in (
-        ("schedule-message", scheduled),
-        ("cancel-scheduled-message", {"sequence-numbers": [1]}),
-        ("peek-message", {"from-sequence-number": 1, "message-count": int32(3)}),
-        ("renew-lock", {"lock-tokens": [uuid4()]}),
-        ("receive-by-sequence-number", {"sequence-numbers": [1], "receiver-settle-mode": 1}),
-        ("update-disposition", {"disposition-status": "completed", "lock-tokens": [uuid4()]}),
-    ):
-        client.operation(queue, f"com.microsoft:{name}", body)
+    wanted = {"label": "x", "properties": {"n": 1, "at": timestamp(1)}}
+    page = {"skip": int32(0), "top": int32(9)}
+    talks = "topic-0/Subscriptions/talks"
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        (queue, "schedule-message", scheduled),
+        (queue, "cancel-scheduled-message", {"sequence-numbers": [1]}),
+        (queue, "peek-message", {"from-sequence-number": 1, "message-count": int32(3)}),
+        (queue, "renew-lock", {"lock-tokens": [uuid4()]}),
+        (queue, "receive-by-sequence-number", {"sequence-numbers": [1], "receiver-settle-mode": 1}),
+        (queue, "update-disposition", {"disposition-status": "completed", "lock-tokens": [uuid4()]}),
+        (talks, "add-rule", {"rule-name": "r", "rule-description": {"correlation-filter": wanted}}),
+        (talks, "add-rule", {"rule-name": "s", "rule-description": {"sql-filter": {"expression": "a = 1"}}}),
+        (talks, "enumerate-rules", page),
+        (talks, "get-message-sessions", {**page, "last-updated-time": timestamp(1)}),
+    ]
+    for address, name, body in requests:
+        client.operation(address, f"com.microsoft:{name}", body)
     with suppress(LinkDetached):
         client.connection.create_receiver(
             queue,

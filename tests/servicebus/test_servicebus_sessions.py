@@ -27,7 +27,7 @@ from azure.servicebus.exceptions import (
     SessionCannotBeLockedError,
     SessionLockLostError,
 )
-from proton import Delivery, Message, symbol, uint
+from proton import UNDESCRIBED, Array, Data, Delivery, Message, int32, symbol, timestamp, uint
 from proton.reactor import Filter, LinkOption
 from proton.utils import LinkDetached
 
@@ -36,6 +36,7 @@ from tests.servicebus.conftest import Bus, on_both_sdks
 from tests.servicebus.test_servicebus_wire import Client
 
 Fresh = Callable[[str], str]
+LISTING = {"last-updated-time": timestamp(253_402_300_800_000), "skip": int32(0), "top": int32(10)}
 NEXT = {"session_id": NEXT_AVAILABLE_SESSION}
 
 
@@ -164,6 +165,25 @@ async def test_the_state_of_a_session_stays_with_it_until_it_is_cleared(bus: Bus
     assert await call(session_of(receiver).get_state) == b"\x00noted\xff"
     await call(session_of(receiver).set_state, None)
     assert await call(session_of(receiver).get_state) is None
+
+
+@on_both_sdks
+async def test_sessions_with_messages_or_a_state_are_listed(bus: Bus, fresh: Fresh) -> None:
+    queue = fresh("talk")
+    assert await bus.sessions(queue) == []
+    await bus.sender(queue).send_messages([*of("b", "1"), *of("a", "2"), *of("b", "3")])
+    receiver = bus.receiver(queue, session_id="c")
+    await receiver.peek_messages(1)
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    await call(session_of(receiver).set_state, b"noted")
+    assert await bus.sessions(queue) == ["a", "b", "c"]
+    assert await bus.sessions(queue, state_updated_after=before) == ["c"]
+    assert await bus.sessions(queue, state_updated_after=before + timedelta(hours=1)) == []
+    many = [f"{number:03}" for number in range(101)]  # more than the SDK asks for at once
+    await bus.sender(queue).send_messages([one for session_id in many for one in of(session_id, "x")])
+    assert await bus.sessions(queue) == [*many, "a", "b", "c"]
+    with pytest.raises(ServiceBusError, match="sessionful message receiver cannot be created"):
+        await bus.sessions("always-empty")
 
 
 @on_both_sdks
@@ -393,6 +413,9 @@ def test_a_session_is_free_when_the_connection_that_held_it_is_gone(
         ),
         ("renew-session-lock", {"session-id": "another"}, 410, "com.microsoft:session-lock-lost"),
         ("renew-lock", {"lock-tokens": [UUID(int=1)]}, 405, "amqp:not-allowed"),
+        ("get-message-sessions", LISTING | {"last-updated-time": 5}, 400, "com.microsoft:argument-error"),
+        ("get-message-sessions", LISTING | {"skip": int32(-1)}, 400, "com.microsoft:argument-error"),
+        ("get-message-sessions", LISTING, 204, "com.microsoft:session-not-found"),
         (
             "peek-message",
             {"session-id": 7, "from-sequence-number": 0, "message-count": 1},
@@ -409,6 +432,19 @@ def test_a_wrong_request_to_a_session_is_told(
     receive(client, queue, "s")
     said, _ = client.operation(queue, f"com.microsoft:{name}", body)
     assert (said["statusCode"], said["errorCondition"]) == (status, condition)
+
+
+def test_a_page_of_sessions_says_how_many_it_skips(client: Client, fresh: Fresh) -> None:
+    queue = fresh("talk")
+    sender = client.connection.create_sender(queue)
+    for session_id in ("a", "b", "c"):
+        sender.send(Message(body="x", group_id=session_id))
+    page = LISTING | {"skip": int32(1), "top": int32(1)}
+    said, found = client.operation(queue, "com.microsoft:get-message-sessions", page)
+    assert (said["statusCode"], found) == (
+        200,
+        {"skip": 1, "sessions-ids": Array(UNDESCRIBED, Data.STRING, "b")},  # type: ignore[arg-type] # the annotation leaves out UNDESCRIBED
+    )
 
 
 def test_a_plain_queue_has_no_session_to_ask_about(client: Client, fresh: Fresh) -> None:

@@ -7,7 +7,6 @@ import json
 import math
 import operator
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,16 @@ from proton import Message as Sent
 from proton import decimal64, float32, symbol, timestamp, ubyte, ulong
 
 from dev.servicebus.config import ConfigError, parse
-from dev.servicebus.entities import Settings, Subscription
-from dev.servicebus.filters import Arrival, CorrelationFilter, SqlAction, SqlFilter, TrueFilter
+from dev.servicebus.filters import (
+    NOWHERE,
+    Arrival,
+    CorrelationFilter,
+    Rule,
+    SqlAction,
+    SqlFilter,
+    TrueFilter,
+    copies,
+)
 from dev.servicebus.message import Content, decode
 from dev.servicebus.process import Running, start
 from dev.servicebus.sql import Scope, SqlError, action, condition
@@ -380,6 +387,26 @@ def test_a_filter_reads_every_property_of_a_message(name: str) -> None:
     assert not SqlFilter(f"{name} = '{name.lower()}'").matches(message())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sys.PartitionKey = 'p'",
+        "sys.ViaPartitionKey = 'v'",
+        "sys.TransactionPartitionKey = 'v'",
+        "sys.ScheduledEnqueueTimeUtc = at",
+        "sys.ScheduledEnqueueTime = at",
+    ],
+)
+def test_a_filter_reads_what_the_sender_annotated(text: str) -> None:
+    annotations = {
+        symbol("x-opt-partition-key"): "p",
+        symbol("x-opt-via-partition-key"): "v",
+        symbol("x-opt-scheduled-enqueue-time"): timestamp(5),
+    }
+    assert SqlFilter(text).matches(message(annotations=annotations))
+    assert not SqlFilter(text).matches(message())
+
+
 def test_of_two_names_that_differ_in_letter_case_the_exact_one_counts() -> None:
     assert condition("a = 2 AND A = 1")(Scope(system={}, user={"A": 1, "a": 2})) is True
 
@@ -390,34 +417,23 @@ def test_unknown_is_not_taken() -> None:
 
 
 def test_each_rule_with_an_action_makes_a_copy_and_the_others_make_one() -> None:
-    kept = Settings(lock_duration=1, max_delivery_count=1, time_to_live=None, dead_letters_expired=False)
-    subscription = Subscription(
-        name="s",
-        settings=kept,
-        rules={
-            "first": TrueFilter(),
-            "red": SqlFilter("colour = 'red'"),
-            "blue": SqlFilter("colour = 'blue'"),
-            "marked": CorrelationFilter(application_properties={"colour": "red"}),
-            "grown": SqlFilter("size = 7"),
-        },
-        actions={
-            "marked": SqlAction("SET colour = 'blue'"),
-            "grown": SqlAction("SET size = size + 1"),
-            "blue": SqlAction("REMOVE size"),
-        },
+    red = CorrelationFilter(application_properties={"colour": "red"})
+    blue = Rule(name="blue", filter=SqlFilter("colour = 'blue'"), action=SqlAction("REMOVE size"))
+    rules = (
+        Rule(name="first", filter=TrueFilter()),
+        Rule(name="red", filter=SqlFilter("colour = 'red'")),
+        blue,
+        Rule(name="marked", filter=red, action=SqlAction("SET colour = 'blue'")),
+        Rule(name="grown", filter=SqlFilter("size = 7"), action=SqlAction("SET size = size + 1")),
     )
-    sent = message(application={"colour": "red", "size": 7})
-    copies = list(subscription.copies(sent, Arrival(sequence=1, enqueued_at=1)))
-    assert [one.application_properties for one in copies] == [
+    made = copies(rules, message(application={"colour": "red", "size": 7}), NOWHERE)
+    assert [one.application_properties for one in made] == [
         {"colour": "red", "size": 7},
         {"colour": "blue", "size": 7, "RuleName": "marked"},
         {"colour": "red", "size": 8, "RuleName": "grown"},
     ]
-    sent = message(application={"colour": "blue"})
-    only_acting = replace(subscription, rules={"blue": subscription.rules["blue"]})
-    copies = list(only_acting.copies(sent, Arrival(sequence=1, enqueued_at=1)))
-    assert [one.application_properties for one in copies] == [{"colour": "blue", "RuleName": "blue"}]
+    made = copies((blue,), message(application={"colour": "blue"}), NOWHERE)
+    assert [one.application_properties for one in made] == [{"colour": "blue", "RuleName": "blue"}]
 
 
 def document(*rules: dict[str, Any]) -> dict[str, Any]:
@@ -443,12 +459,11 @@ def test_the_file_gives_filters_and_actions() -> None:
     }
     [topic] = parse(document(rule("plain", "a = 1"), rule("acting", "a = 2", "SET b = 1"), correlated)).topics
     [subscription] = topic.subscriptions
-    assert subscription.rules == {
-        "plain": SqlFilter("a = 1"),
-        "acting": SqlFilter("a = 2"),
-        "c": CorrelationFilter(properties={"subject": "x"}),
-    }
-    assert subscription.actions == {"acting": SqlAction("SET b = 1"), "c": SqlAction("REMOVE b")}
+    assert subscription.rules == (
+        Rule(name="plain", filter=SqlFilter("a = 1")),
+        Rule(name="acting", filter=SqlFilter("a = 2"), action=SqlAction("SET b = 1")),
+        Rule(name="c", filter=CorrelationFilter(properties={"subject": "x"}), action=SqlAction("REMOVE b")),
+    )
 
 
 @pytest.mark.parametrize(

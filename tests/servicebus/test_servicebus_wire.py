@@ -291,6 +291,8 @@ def test_a_peek_shows_no_more_than_fits_an_answer(client: Client, fresh: Fresh) 
         sender.send(Message(body=b"x" * 100_000))
     _, seen = client.operation(queue, "com.microsoft:peek-message", PEEK)
     assert len(seen["messages"]) == 2
+    said, _ = client.operation(queue, "com.microsoft:peek-message", PEEK | {"message-count": -1})
+    assert said["statusCode"] == 204
 
 
 def test_settling_several_is_all_or_nothing(client: Client, fresh: Fresh) -> None:

@@ -26,6 +26,13 @@ class Bus {
   receiver(name, options = {}) {
     return this.client.createReceiver(...name.split("/"), { skipParsingBodyAsJson: true, ...options });
   }
+
+  /** Hold a session, or (undefined) the next one; the SDK renews its lock only if it is told to. */
+  session(name, id, options = {}) {
+    const all = { skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: 0, ...options };
+    if (id === undefined) return this.client.acceptNextSession(...name.split("/"), all);
+    return this.client.acceptSession(...name.split("/"), id, all);
+  }
 }
 
 /** Receive up to `count` messages, waiting `seconds` for the first. */
@@ -310,6 +317,89 @@ export async function aSubscriptionTakesWhatItsRulesMatchOnce(bus, { topic }) {
   assert.deepEqual(found, [["both", "news", "Red"], ["both"], ["both", "news"]]);
 }
 
+export async function aSubscriptionTakesWhatItsSqlSaysAndChangesIt(bus, { topic }) {
+  await bus.sender(topic).sendMessages([
+    message("big", { subject: "both", applicationProperties: { size: 11 } }),
+    message("small", { subject: "both", applicationProperties: { size: 10 } }),
+    message("other", { subject: "a b", applicationProperties: { size: 11 } }),
+  ]);
+  const receiver = bus.receiver(`${topic}/doubled`);
+  const [got] = await take(receiver);
+  assert.deepEqual([text(got), got.applicationProperties], ["big", { size: 22, RuleName: "big" }]);
+  assert.deepEqual(await take(receiver, 1, 0.5), []);
+}
+
+export async function rulesAreCreatedListedAndDeleted(bus, { topic }) {
+  const sender = bus.sender(topic);
+  const rules = bus.client.createRuleManager(topic, "all");
+  const first = { name: "$Default", filter: { sqlExpression: "1=1" }, action: {} };
+  assert.deepEqual(await rules.getRules(), [first]);
+  await rules.deleteRule("$default");
+  assert.deepEqual(await rules.getRules(), []);
+  await sender.sendMessages(message("for nobody", { subject: "news" }));
+
+  const wanted = {
+    correlationId: "c",
+    messageId: "m",
+    to: "t",
+    replyTo: "r",
+    subject: "news",
+    sessionId: "s",
+    replyToSessionId: "rs",
+    contentType: "text/plain",
+    applicationProperties: { text: "é", number: 2, real: 1.5, yes: true, at: new Date(946_684_800_000) },
+  };
+  await rules.createRule("sql", { sqlExpression: "size > 10" }, { sqlExpression: "SET size = 1" });
+  await rules.createRule("every property", wanted);
+  await rules.createRule("nothing", { sqlExpression: "1=0" });
+  await rules.createRule("one property", { applicationProperties: { size: 7 } }, { sqlExpression: "REMOVE size" });
+  await sender.sendMessages([
+    message("1", { applicationProperties: { size: 11 } }),
+    message("2", { ...wanted }),
+    message("3", { ...wanted, to: "T" }),
+    message("4", { applicationProperties: { size: 7 } }),
+    message("5", { applicationProperties: { size: "7" } }),
+  ]);
+  const found = [];
+  const receiver = bus.receiver(`${topic}/all`);
+  for (let each = 0; each < 3; each += 1) found.push((await take(receiver))[0]);
+  assert.deepEqual(found.map(text), ["1", "2", "4"]);
+  assert.deepEqual(found[0].applicationProperties, { size: 1, RuleName: "sql" });
+  assert.deepEqual(found[1].applicationProperties, { ...wanted.applicationProperties, at: 946_684_800_000 });
+  assert.deepEqual(found[2].applicationProperties, { RuleName: "one property" });
+  assert.deepEqual(await take(receiver, 1, 0.5), []);
+
+  const pages = [];
+  for await (const page of rules.listRules().byPage({ maxPageSize: 3 })) pages.push(page);
+  const empty = Object.fromEntries(Object.keys(wanted).map((name) => [name, null]));
+  assert.deepEqual(pages, [
+    [
+      { name: "every property", filter: wanted, action: {} },
+      { name: "nothing", filter: { sqlExpression: "1=0" }, action: {} },
+      {
+        name: "one property",
+        filter: { ...empty, applicationProperties: { size: 7 } },
+        action: { sqlExpression: "REMOVE size" },
+      },
+    ],
+    [{ name: "sql", filter: { sqlExpression: "size > 10" }, action: { sqlExpression: "SET size = 1" } }],
+  ]);
+}
+
+export async function aRuleThatCannotBeIsRefused(bus, { topic }) {
+  const rules = bus.client.createRuleManager(topic, "red");
+  const filter = { sqlExpression: "1=1" };
+  await fails(rules.createRule("RED", filter), "MessagingEntityAlreadyExists", /red' already exists/i);
+  await fails(rules.deleteRule("blue"), "MessagingEntityNotFound", /blue' could not be found/);
+  await fails(rules.createRule("sql", { sqlExpression: "size >" }), "GeneralError", /^ArgumentError: column 7: /);
+  await fails(rules.createRule("act", filter, { sqlExpression: "PUT a" }), "GeneralError", /^ArgumentError: column 1: /);
+  const forwarding = bus.client.createRuleManager(topic, "onward");
+  await fails(forwarding.getRules(), "GeneralError", /^InvalidOperationError: /);
+  await forwarding.createRule("any", filter);
+  await forwarding.deleteRule("any");
+  assert.deepEqual((await rules.getRules()).map((rule) => rule.name), ["red"]);
+}
+
 export async function aSubscriptionForwardsToAQueueThatDropsDuplicates(bus, { topic }) {
   const sender = bus.sender(topic);
   for (const content of ["first", "second"]) {
@@ -388,7 +478,7 @@ export async function anUnknownAddressIsRefused(bus, { plain, topic }) {
 export async function whatAzureDoesNotAllowIsRefused(bus, { plain, topic }) {
   await fails(take(bus.receiver(`${topic}/onward`)), "GeneralError", /^InvalidOperationError: /);
   // The SDK reads the attach, which names no session, before the detach that says amqp:not-allowed.
-  await fails(bus.client.acceptSession(plain, "s"), "SessionCannotBeLocked");
+  await fails(bus.session(plain, "s"), "SessionCannotBeLocked");
 }
 
 export async function competingReceiversShareTheMessages(bus, { plain }) {
@@ -417,17 +507,16 @@ export async function competingReceiversShareTheMessages(bus, { plain }) {
 }
 
 export async function aSessionIsReceivedInOrderByTheOneWhoHoldsIt(bus, { talk }) {
-  const options = { skipParsingBodyAsJson: true };
   const sender = bus.sender(talk);
   await sender.sendMessages([
     message("a1", { sessionId: "a" }),
     message("b1", { sessionId: "b" }),
     message("a2", { sessionId: "a" }),
   ]);
-  const held = await bus.client.acceptSession(talk, "a", options);
+  const held = await bus.session(talk, "a");
   assert.equal(held.sessionId, "a");
-  await fails(bus.client.acceptSession(talk, "a"), "SessionCannotBeLocked");
-  const next = await bus.client.acceptNextSession(talk, options);
+  await fails(bus.session(talk, "a"), "SessionCannotBeLocked");
+  const next = await bus.session(talk);
   assert.equal(next.sessionId, "b");
   assert.deepEqual((await take(held, 2, 1)).map(text), ["a1", "a2"]);
   const [got] = await take(next);
@@ -437,6 +526,78 @@ export async function aSessionIsReceivedInOrderByTheOneWhoHoldsIt(bus, { talk })
   assert.deepEqual(await held.getSessionState(), { step: 1 });
   assert.ok((await held.renewSessionLock()) > new Date());
   await fails(take(bus.receiver(talk)), "GeneralError", /^InvalidOperationError: /);
+}
+
+export async function aSessionWhoseLockEndsIsLostAndItsMessageComesAgain(bus, { brief }) {
+  await bus.sender(brief).sendMessages(message("x", { sessionId: "s" }));
+  const held = await bus.session(brief, "s");
+  const [got] = await take(held);
+  const next = await bus.session(brief);
+  const [again] = await take(next);
+  assert.deepEqual([text(again), again.sessionId, again.deliveryCount], ["x", "s", 1]);
+  await fails(held.completeMessage(got), "SessionLockLost");
+  await next.completeMessage(again);
+}
+
+export async function theSdkRenewsTheLockOfASessionByItself(bus, { brief }) {
+  await bus.sender(brief).sendMessages(message("x", { sessionId: "s" }));
+  const held = await bus.session(brief, "s", { maxAutoLockRenewalDurationInMs: 60_000 });
+  const [got] = await take(held);
+  await sleep(held.sessionLockedUntilUtc.getTime() + 1_500 - Date.now());
+  await held.completeMessage(got);
+  assert.deepEqual(await held.peekMessages(1), []);
+}
+
+export async function aClosedReceiverGivesItsSessionBackAndNothingCounts(bus, { talk }) {
+  await bus.sender(talk).sendMessages([message("1", { sessionId: "s" }), message("2", { sessionId: "s" })]);
+  const held = await bus.session(talk, "s");
+  assert.deepEqual((await take(held)).map(text), ["1"]);
+  await held.close();
+  const again = await take(await bus.session(talk, "s"), 2);
+  assert.deepEqual(
+    again.map((one) => [text(one), one.deliveryCount]),
+    [
+      ["1", 0],
+      ["2", 0],
+    ],
+  );
+}
+
+export async function messagesOfASessionAreDeferredAndPeekedInIt(bus, { talk }) {
+  await bus.sender(talk).sendMessages([
+    message("a1", { sessionId: "a" }),
+    message("b1", { sessionId: "b" }),
+    message("a2", { sessionId: "a" }),
+  ]);
+  const held = await bus.session(talk, "a");
+  const other = await bus.session(talk, "b");
+  const [got] = await take(held);
+  await held.deferMessage(got);
+  const all = { fromSequenceNumber: got.sequenceNumber }; // else the SDK goes on after what it has peeked
+  assert.deepEqual(
+    (await held.peekMessages(10, all)).map((one) => [text(one), one.state]),
+    [
+      ["a1", "deferred"],
+      ["a2", "active"],
+    ],
+  );
+  assert.deepEqual((await other.peekMessages(10, all)).map(text), ["b1"]);
+  await fails(other.receiveDeferredMessages(got.sequenceNumber), "MessageNotFound");
+  const [back] = await held.receiveDeferredMessages(got.sequenceNumber);
+  assert.equal(text(back), "a1");
+  await held.completeMessage(back);
+  assert.deepEqual((await held.peekMessages(10, all)).map(text), ["a2"]);
+}
+
+export async function aSubscriptionHasSessionsAndBuriesWhatHasNone(bus, { topic }) {
+  await bus.sender(topic).sendMessages([
+    message("1", { subject: "talk", sessionId: "s" }),
+    message("2", { subject: "talk" }),
+  ]);
+  const held = await bus.session(`${topic}/talks`);
+  assert.deepEqual([held.sessionId, (await take(held, 2, 1)).map(text)], ["s", ["1"]]);
+  const [letter] = await take(bus.receiver(`${topic}/talks`, DEAD));
+  assert.deepEqual([text(letter), letter.deadLetterReason], ["2", "Session ID is null."]);
 }
 
 async function run(name, connectionString, ...entities) {
