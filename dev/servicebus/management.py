@@ -15,11 +15,11 @@ from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Session, check_kind
 from .errors import Condition, MalformedError, RefusedError
 from .message import Value, decode, identified
 
-MANAGEMENT: Final = "/$management"
+_MANAGEMENT: Final = "/$management"
 _MOST_PEEKED: Final = 250
 _GIVEN_AWAY: Final = 0
 _TOKEN_TYPES: Final = ("servicebus.windows.net:sastoken", "jwt", "amqp:jwt", "amqp:swt")
-_STATUS: Final = {
+_STATUS: Final[Mapping[str, int]] = {
     Condition.ARGUMENT_ERROR: 400,
     Condition.DECODE_ERROR: 400,
     Condition.MESSAGE_LOCK_LOST: 410,
@@ -28,6 +28,7 @@ _STATUS: Final = {
     Condition.NOT_ALLOWED: 405,
     Condition.NOT_FOUND: 404,
     Condition.NOT_IMPLEMENTED: 501,
+    Condition.SERVER_BUSY: 503,
     Condition.SESSION_LOCK_LOST: 410,
 }
 _NO_LOCK: Final = UUID(int=0)
@@ -50,6 +51,11 @@ def path_of(address: str) -> str:
     return address.strip("/")
 
 
+def entity_of(address: str) -> str:
+    """Take the entity's path out of the address of its `$management` node, or of the entity itself."""
+    return address[: -len(_MANAGEMENT)] if address.lower().endswith(_MANAGEMENT) else address
+
+
 def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> Reply:
     """Answer a request to `$cbs`: any token will do for an address that exists."""
     if properties.get("operation") != "put-token":
@@ -61,17 +67,20 @@ def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> R
         return _bad_request("A put-token request needs a known token type and the name of what it opens.")
     if not isinstance(body, str) or not body:
         return _bad_request("The body of a put-token request is the token, a string.")
-    address = path_of(name)
-    if address.lower().endswith(MANAGEMENT):
-        address = address[: -len(MANAGEMENT)]
+    address = entity_of(path_of(name))
     try:
         if address:
             broker.check_address(address)
     except RefusedError as error:
-        return Reply(
-            status=_STATUS[error.condition], description=error.description, condition=error.condition
-        )
+        return refused(error)
     return Reply(status=202, description="Accepted")
+
+
+def refused(error: RefusedError) -> Reply:
+    """Answer that a request was refused, and why."""
+    return Reply(
+        status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
+    )
 
 
 def respond(
@@ -88,8 +97,7 @@ def respond(
     """
     name = properties.get("operation")
     operation = _OPERATIONS.get(name) if isinstance(name, str) else None
-    in_session = _IN_SESSION.get(name) if isinstance(name, str) else None
-    if operation is None and in_session is None:
+    if operation is None:
         return Reply(
             status=501,
             description=f"The operation {str(name)[:80]!r} is not supported.",
@@ -98,16 +106,11 @@ def respond(
     if not isinstance(body, dict):
         return _bad_request("The body of a request is a map.")
     try:
-        if in_session is not None:
-            mailbox = broker.mailbox(address)
-            session = _session(broker, mailbox, body, now, session_locks)
-            result = in_session(_Asked(broker=broker, mailbox=mailbox, body=body, session=session, now=now))
-        elif operation is not None:
-            result = operation(broker, address, body, now)
-    except RefusedError as error:
-        return Reply(
-            status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
+        result = operation(
+            _Asked(broker=broker, address=address, body=body, now=now, session_locks=session_locks)
         )
+    except RefusedError as error:
+        return refused(error)
     except MalformedError as error:
         return _bad_request(str(error))
     if result is not None and result.get("messages") == []:
@@ -115,9 +118,48 @@ def respond(
     return Reply(status=200, description="OK", body=result)
 
 
-def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request, and the sessions that the client holds there."""
+
+    broker: Broker
+    address: str
+    body: Mapping[Value, Value]
+    now: int
+    session_locks: Mapping[str, UUID]
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Find what is received from, or refuse."""
+        return self.broker.mailbox(self.address)
+
+    @property
+    def session_id(self) -> str | None:
+        """Name the session that the request is about, if it is about one."""
+        session_id = self.body.get("session-id")
+        if not isinstance(session_id, str | None):
+            raise MalformedError("'session-id' must be a string")
+        return session_id
+
+    def session(self) -> Session | None:
+        """Find the session that the request names, or refuse one that the client does not hold."""
+        mailbox, session_id = self.mailbox, self.session_id
+        check_kind(mailbox, of_session=session_id is not None)
+        if session_id is None:
+            return None
+        return self.broker.session(mailbox, self.session_locks.get(session_id, _NO_LOCK), self.now)
+
+    def session_lock(self) -> UUID:
+        """Give the lock of the session; raise MalformedError if the request names none."""
+        session = self.session()
+        if session is None or session.lock is None:
+            raise MalformedError("'session-id' must name a session")
+        return session.lock
+
+
+def _schedule(asked: _Asked) -> dict[str, Value]:
     contents = []
-    for entry in _list(body, "messages"):
+    for entry in _list(asked.body, "messages"):
         encoded = entry.get("message") if isinstance(entry, dict) else None
         if not isinstance(encoded, bytes):
             raise MalformedError("each entry of 'messages' has the encoded message as 'message'")
@@ -129,28 +171,26 @@ def _schedule(broker: Broker, address: str, body: Mapping[Value, Value], now: in
         contents.append(identified(decode(encoded)))
         if contents[-1].scheduled_for is None:
             raise MalformedError("a message to schedule says when, as x-opt-scheduled-enqueue-time")
-    return {"sequence-numbers": _array(Data.LONG, broker.send(address, contents, now))}
+    return {"sequence-numbers": _array(Data.LONG, asked.broker.send(asked.address, contents, asked.now))}
 
 
-def _cancel(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> None:
-    broker.cancel(address, _numbers(body), now)
+def _cancel(asked: _Asked) -> None:
+    asked.broker.cancel(asked.address, _numbers(asked.body), asked.now)
 
 
-def _renew(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
-    ends = broker.renew(broker.mailbox(address), _locks(body), now)
+def _renew(asked: _Asked) -> dict[str, Value]:
+    ends = asked.broker.renew(asked.mailbox, _locks(asked.body), asked.now)
     return {"expirations": _array(Data.TIMESTAMP, map(timestamp, ends))}
 
 
-def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -> dict[str, Value]:
-    first = _number(body, "from-sequence-number")
-    count = min(_number(body, "message-count"), _MOST_PEEKED)
+def _peek(asked: _Asked) -> dict[str, Value]:
+    first = _number(asked.body, "from-sequence-number")
+    count = min(_number(asked.body, "message-count"), _MOST_PEEKED)
     found: list[dict[str, Value]] = []
     size = 0
-    session_id = body.get("session-id")
-    if not isinstance(session_id, str | None):
-        raise MalformedError("'session-id' must be a string")
-    mailbox = broker.mailbox(address)
-    for message in broker.peek(mailbox, first, max(count, 0), now, session_id=session_id):
+    for message in asked.broker.peek(
+        asked.mailbox, first, max(count, 0), asked.now, session_id=asked.session_id
+    ):
         encoded = delivery.encode(message)
         size += len(encoded)
         if found and size > MAX_MESSAGE_BYTES:
@@ -159,31 +199,11 @@ def _peek(broker: Broker, address: str, body: Mapping[Value, Value], now: int) -
     return {"messages": found}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A request about what a client has received, in the session that it names and holds."""
-
-    broker: Broker
-    mailbox: Mailbox
-    body: Mapping[Value, Value]
-    session: Session | None
-    now: int
-
-    @property
-    def session_lock(self) -> UUID:
-        """Give the lock of the session; raise MalformedError if the request names none."""
-        if self.session is None or self.session.lock is None:
-            raise MalformedError("'session-id' must name a session")
-        return self.session.lock
-
-
 def _receive_deferred(asked: _Asked) -> dict[str, Value]:
+    session = asked.session()
+    remove = _number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY
     found = asked.broker.take_deferred(
-        asked.mailbox,
-        _numbers(asked.body),
-        asked.now,
-        remove=_number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY,
-        session=asked.session,
+        asked.mailbox, _numbers(asked.body), asked.now, remove=remove, session=session
     )
     return {
         "messages": [
@@ -195,6 +215,7 @@ def _receive_deferred(asked: _Asked) -> dict[str, Value]:
 
 
 def _settle(asked: _Asked) -> None:
+    asked.session()  # of which only the holder settles
     broker, mailbox, body, now = asked.broker, asked.mailbox, asked.body, asked.now
     locks = _locks(body)
     changed = body.get("properties-to-modify")
@@ -225,47 +246,32 @@ def _settle(asked: _Asked) -> None:
 
 
 def _renew_session(asked: _Asked) -> dict[str, Value]:
-    ends = asked.broker.renew_session(asked.mailbox, asked.session_lock, asked.now)
+    ends = asked.broker.renew_session(asked.mailbox, asked.session_lock(), asked.now)
     return {"expiration": timestamp(ends)}
 
 
 def _get_state(asked: _Asked) -> dict[str, Value]:
-    return {"session-state": asked.broker.session(asked.mailbox, asked.session_lock, asked.now).state}
+    return {"session-state": asked.broker.session(asked.mailbox, asked.session_lock(), asked.now).state}
 
 
 def _set_state(asked: _Asked) -> None:
     state = asked.body.get("session-state")
     if not isinstance(state, bytes | None):
         raise MalformedError("'session-state' must be binary, or null")
-    asked.broker.set_session_state(asked.mailbox, asked.session_lock, state, asked.now)
+    asked.broker.set_session_state(asked.mailbox, asked.session_lock(), state, asked.now)
 
 
-_OPERATIONS: Final[
-    Mapping[str, Callable[[Broker, str, Mapping[Value, Value], int], dict[str, Value] | None]]
-] = {
+_OPERATIONS: Final[Mapping[str, Callable[[_Asked], dict[str, Value] | None]]] = {
     "com.microsoft:schedule-message": _schedule,
     "com.microsoft:cancel-scheduled-message": _cancel,
     "com.microsoft:renew-lock": _renew,
     "com.microsoft:peek-message": _peek,
-}
-_IN_SESSION: Final[Mapping[str, Callable[[_Asked], dict[str, Value] | None]]] = {
     "com.microsoft:receive-by-sequence-number": _receive_deferred,
     "com.microsoft:update-disposition": _settle,
     "com.microsoft:renew-session-lock": _renew_session,
     "com.microsoft:get-session-state": _get_state,
     "com.microsoft:set-session-state": _set_state,
 }
-
-
-def _session(
-    broker: Broker, mailbox: Mailbox, body: Mapping[Value, Value], now: int, locks: Mapping[str, UUID]
-) -> Session | None:
-    """Find the session that a request names, and that the client holds; None if it names none."""
-    session_id = body.get("session-id")
-    if not isinstance(session_id, str | None):
-        raise MalformedError("'session-id' must be a string")
-    check_kind(mailbox, of_session=session_id is not None)
-    return None if session_id is None else broker.session(mailbox, locks.get(session_id, _NO_LOCK), now)
 
 
 def _array(kind: int, values: Iterable[int]) -> Array:
