@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint types lock clean
+.PHONY: help demo up test lint types bench lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -22,6 +22,9 @@ lint: .venv/ready  ## style, imports, layers
 
 types: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
+
+bench: .venv/ready  ## what the Service Bus emulator can carry; about a minute
+	@$(BIN)/python -m bench.servicebus
 
 lock: .venv/ready  ## pin what requirements-dev.in resolves to today
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url \

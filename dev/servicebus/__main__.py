@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import health
+from . import control
 from .amqp import Server, milliseconds
 from .broker import Broker
 from .config import ConfigError, read
@@ -45,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="a Config.json of Microsoft's emulator")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5672, help="for AMQP; 0: any that is free")
-    parser.add_argument("--health-port", type=int, default=5300, help="for GET /health; 0: any that is free")
+    parser.add_argument("--health-port", type=int, default=5300, help="for HTTP; 0: any that is free")
     parser.add_argument("--store", type=Path, help="keep messages in this file, through a kill too")
     return parser.parse_args()
 
@@ -56,12 +56,12 @@ async def _serve(options: argparse.Namespace, broker: Broker, store: Store | Non
         asyncio.get_running_loop().add_signal_handler(number, _end, stop)
     server = Server(broker, store=store)
     port = await server.listen(options.host, options.port)
-    healthy, health_port = await health.listen(options.host, options.health_port)
+    listener, health_port = await control.listen(server, options.host, options.health_port)
     line = f"ready amqp={options.host}:{port} health=http://{options.host}:{health_port}/health"
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
     await asyncio.wait({stop, server.failed}, return_when=asyncio.FIRST_COMPLETED)
-    healthy.close()
+    listener.close()
     await server.close()
     if server.failed.done():
         server.failed.result()

@@ -6,7 +6,7 @@ until somebody stores it; what a call refused raised RefusedError and changed no
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 from uuid import UUID, uuid4
@@ -169,18 +169,13 @@ class Broker:
         """Take all of these messages, or refuse all; return a sequence number for each."""
         entity = self._target(address)
         for content in contents:
-            if len(content.properties.message_id or "") > MAX_ID_LENGTH:
-                raise RefusedError(
-                    Condition.ARGUMENT_ERROR, f"A message id has at most {MAX_ID_LENGTH} characters."
-                )
-            if len(content.properties.session_id or "") > MAX_ID_LENGTH:
-                raise RefusedError(
-                    Condition.ARGUMENT_ERROR, f"A session id has at most {MAX_ID_LENGTH} characters."
-                )
-            if (
-                self._mailboxes[entity.name.lower()].requires_session
-                and content.properties.session_id is None
-            ):
+            message_id, session_id = content.properties.message_id, content.properties.session_id
+            for name, value in (("message", message_id), ("session", session_id)):
+                if len(value or "") > MAX_ID_LENGTH:
+                    raise RefusedError(
+                        Condition.ARGUMENT_ERROR, f"A {name} id has at most {MAX_ID_LENGTH} characters."
+                    )
+            if session_id is None and self._mailboxes[entity.name.lower()].requires_session:
                 raise RefusedError(Condition.NOT_ALLOWED, _NO_SESSION_ID)
         return [self._submit(entity, content, now) for content in contents]
 
@@ -218,86 +213,50 @@ class Broker:
     ) -> int:
         """Put a message to a queue or topic; drop it without a word if its id was seen."""
         mailbox = self._mailboxes[entity.name.lower()]
-        ttl = content.ttl if ttl is None else ttl
-        sequence = self._count(mailbox)
-        if self._is_duplicate(entity, content, now):
-            return sequence
-        due_at = content.scheduled_for
-        if due_at is not None and due_at > now and not origin:
-            message = Message(
-                content=content,
-                sequence=sequence,
-                enqueued_at=now,
-                ttl=ttl,
-                state=State.SCHEDULED,
-                due_at=due_at,
-                dead_letter_source=source,
-            )
-            self._keep(mailbox, message)
-            self._wake_at(due_at, mailbox, message)
-        else:
-            self._enqueue(entity, content, sequence, now, ttl=ttl, origin=origin, source=source)
-        return sequence
-
-    def _enqueue(
-        self,
-        entity: Queue | Topic,
-        content: Content,
-        sequence: int,
-        now: int,
-        *,
-        ttl: int | None,
-        origin: int,
-        source: str | None,
-    ) -> None:
-        """Hand a message that is due to its queue, or to every subscription that takes it."""
-        if isinstance(entity, Queue):
-            self._deliver(
-                self._mailboxes[entity.name.lower()],
-                content,
-                sequence,
-                now,
-                ttl=ttl,
-                origin=origin,
-                source=source,
-            )
-            return
-        ttl = shorter(ttl, entity.time_to_live)
-        for subscription in entity.subscriptions:
-            mailbox = self._mailboxes[f"{entity.name}/Subscriptions/{subscription.name}".lower()]
-            arrival = Arrival(sequence=sequence, enqueued_at=now)
-            for taken in copies(self._rules[mailbox.key].values(), content, arrival):
-                copy = self._count(mailbox)
-                self._deliver(mailbox, taken, copy, now, ttl=ttl, origin=origin or sequence, source=source)
-
-    def _deliver(
-        self,
-        mailbox: Mailbox,
-        content: Content,
-        sequence: int,
-        now: int,
-        *,
-        ttl: int | None,
-        origin: int,
-        source: str | None,
-    ) -> None:
-        settings = _settings(mailbox)
-        ttl = shorter(ttl, settings.time_to_live)
-        onward = None if settings.forward_to is None else self._entities[settings.forward_to.lower()]
-        goes_to = mailbox if onward is None else self._mailboxes[onward.name.lower()]
-        needs_session = goes_to.requires_session and content.properties.session_id is None
-        if onward is not None and not needs_session:
-            # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-auto-forwarding
-            self._submit(onward, content, now, ttl=ttl, origin=origin or sequence, source=source)
-            return
         message = Message(
             content=content,
-            sequence=sequence,
+            sequence=self._count(mailbox),
             enqueued_at=now,
-            ttl=ttl,
+            ttl=content.ttl if ttl is None else ttl,
             origin=origin,
             dead_letter_source=source,
         )
+        due_at = content.scheduled_for
+        if self._is_duplicate(entity, content, now):
+            pass
+        elif due_at is not None and due_at > now and not origin:
+            message.state, message.due_at = State.SCHEDULED, due_at
+            self._keep(mailbox, message)
+            self._wake_at(due_at, mailbox, message)
+        else:
+            self._enqueue(entity, message, now)
+        return message.sequence
+
+    def _enqueue(self, entity: Queue | Topic, message: Message, now: int) -> None:
+        """Hand a message that is due to its queue, or a copy to every subscription that takes it."""
+        if isinstance(entity, Queue):
+            self._deliver(self._mailboxes[entity.name.lower()], message, now)
+            return
+        ttl, origin = shorter(message.ttl, entity.time_to_live), message.origin or message.sequence
+        arrival = Arrival(sequence=message.sequence, enqueued_at=now)
+        for subscription in entity.subscriptions:
+            mailbox = self._mailboxes[f"{entity.name}/Subscriptions/{subscription.name}".lower()]
+            for content in copies(self._rules[mailbox.key].values(), message.content, arrival):
+                number = self._count(mailbox)
+                copy = replace(message, content=content, sequence=number, ttl=ttl, origin=origin)
+                self._deliver(mailbox, copy, now)
+
+    def _deliver(self, mailbox: Mailbox, message: Message, now: int) -> None:
+        settings = _settings(mailbox)
+        message.ttl = shorter(message.ttl, settings.time_to_live)
+        onward = None if settings.forward_to is None else self._entities[settings.forward_to.lower()]
+        goes_to = mailbox if onward is None else self._mailboxes[onward.name.lower()]
+        needs_session = goes_to.requires_session and message.content.properties.session_id is None
+        if onward is not None and not needs_session:
+            # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-auto-forwarding
+            origin, source = message.origin or message.sequence, message.dead_letter_source
+            self._submit(onward, message.content, now, ttl=message.ttl, origin=origin, source=source)
+            return
         self._keep(mailbox, message)
         if needs_session:
             # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-dead-letter-queues
@@ -718,16 +677,9 @@ class Broker:
         # It joins the queue as if it came now, with a new number:
         # https://learn.microsoft.com/azure/service-bus-messaging/message-sequencing
         self._remove(mailbox, message)
-        entity = self._entities[mailbox.key]
-        self._enqueue(
-            entity,
-            message.content,
-            self._count(mailbox),
-            now,
-            ttl=message.ttl,
-            origin=0,
-            source=message.dead_letter_source,
-        )
+        number = self._count(mailbox)
+        arrived = replace(message, sequence=number, enqueued_at=now, state=State.ACTIVE, due_at=None)
+        self._enqueue(self._entities[mailbox.key], arrived, now)
 
     def _is_expired(self, mailbox: Mailbox, message: Message, now: int) -> bool:
         # Dead letters do not expire, and a deferred message waits for its caller:

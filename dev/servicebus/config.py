@@ -208,8 +208,7 @@ def _check_names(content: Mapping[str, "_Place"]) -> None:
     for entity in _entities(content):
         _check_once(entity, seen)
         inside: dict[str, str] = {}
-        fields = entity.object(optional=None)
-        for subscription in fields["Subscriptions"].items() if "Subscriptions" in fields else ():
+        for subscription in _inside(entity):
             _check_once(subscription, inside)
 
 

@@ -15,14 +15,14 @@ from .broker import MAX_MESSAGE_BYTES, Broker, Mailbox, Session, check_kind
 from .errors import Condition, MalformedError, RefusedError
 from .message import Value, decode, identified
 
-MANAGEMENT: Final = "/$management"
+_MANAGEMENT: Final = "/$management"
 _MOST_PEEKED: Final = 250
 _GIVEN_AWAY: Final = 0
 # By this time an SDK asks for all sessions: .NET's DateTime.MaxValue, as its AMQP library encodes it.
 # https://github.com/Azure/azure-sdk-for-python/blob/main/sdk/servicebus/azure-servicebus/azure/servicebus/_session_browser.py
 _ALL_SESSIONS: Final = 253_402_300_800_000
 _TOKEN_TYPES: Final = ("servicebus.windows.net:sastoken", "jwt", "amqp:jwt", "amqp:swt")
-_STATUS: Final = {
+_STATUS: Final[Mapping[str, int]] = {
     Condition.ARGUMENT_ERROR: 400,
     Condition.DECODE_ERROR: 400,
     Condition.ENTITY_ALREADY_EXISTS: 409,
@@ -32,6 +32,7 @@ _STATUS: Final = {
     Condition.NOT_ALLOWED: 405,
     Condition.NOT_FOUND: 404,
     Condition.NOT_IMPLEMENTED: 501,
+    Condition.SERVER_BUSY: 503,
     Condition.SESSION_LOCK_LOST: 410,
 }
 # What a list that is empty is told as, with status 204.
@@ -60,6 +61,11 @@ def path_of(address: str) -> str:
     return address.strip("/")
 
 
+def entity_of(address: str) -> str:
+    """Take the entity's path out of the address of its `$management` node, or of the entity itself."""
+    return address[: -len(_MANAGEMENT)] if address.lower().endswith(_MANAGEMENT) else address
+
+
 def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> Reply:
     """Answer a request to `$cbs`: any token will do for an address that exists."""
     if properties.get("operation") != "put-token":
@@ -71,17 +77,20 @@ def put_token(broker: Broker, properties: Mapping[str, Value], body: Value) -> R
         return _bad_request("A put-token request needs a known token type and the name of what it opens.")
     if not isinstance(body, str) or not body:
         return _bad_request("The body of a put-token request is the token, a string.")
-    address = path_of(name)
-    if address.lower().endswith(MANAGEMENT):
-        address = address[: -len(MANAGEMENT)]
+    address = entity_of(path_of(name))
     try:
         if address:
             broker.check_address(address)
     except RefusedError as error:
-        return Reply(
-            status=_STATUS[error.condition], description=error.description, condition=error.condition
-        )
+        return refused(error)
     return Reply(status=202, description="Accepted")
+
+
+def refused(error: RefusedError) -> Reply:
+    """Answer that a request was refused, and why."""
+    return Reply(
+        status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
+    )
 
 
 def respond(
@@ -111,9 +120,7 @@ def respond(
             _Asked(broker=broker, address=address, body=body, now=now, session_locks=session_locks)
         )
     except RefusedError as error:
-        return Reply(
-            status=_STATUS.get(error.condition, 500), description=error.description, condition=error.condition
-        )
+        return refused(error)
     except MalformedError as error:
         return _bad_request(str(error))
     for name, condition in _EMPTY.items():
@@ -227,12 +234,10 @@ def _remove_rule(asked: _Asked) -> None:
 
 
 def _receive_deferred(asked: _Asked) -> dict[str, Value]:
+    session = asked.session()
+    remove = _number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY
     found = asked.broker.take_deferred(
-        asked.mailbox,
-        _numbers(asked.body),
-        asked.now,
-        remove=_number(asked.body, "receiver-settle-mode") == _GIVEN_AWAY,
-        session=asked.session(),
+        asked.mailbox, _numbers(asked.body), asked.now, remove=remove, session=session
     )
     return {
         "messages": [

@@ -112,10 +112,6 @@ class Content:
         value = self.annotations.get(SCHEDULED_ENQUEUE_TIME)
         return int(value) if isinstance(value, timestamp) else None
 
-    def with_annotation(self, name: str, value: Value) -> "Content":
-        """Return a copy that carries this message annotation."""
-        return replace(self, annotations={**self.annotations, symbol(name): value})
-
     def with_application_properties(self, added: Mapping[str, Value]) -> "Content":
         """Return a copy in which `added` replaces or joins the application properties."""
         return self.with_only_application_properties({**self.application_properties, **added})
@@ -222,13 +218,7 @@ def identified(content: Content) -> Content:
     """
     if content.properties.message_id is not None:
         return content
-    name = uuid4().hex
-    fields = [name, *_fields(content.properties_bytes or None, 13)[1:]]
-    return replace(
-        content,
-        properties=replace(content.properties, message_id=name),
-        properties_bytes=_encode(PROPERTIES, fields),
-    )
+    return content.with_property("message_id", uuid4().hex)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

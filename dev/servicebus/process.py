@@ -1,15 +1,23 @@
 """Starts the emulator as a process of its own, for tests and for whoever else needs one."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
-_LONGEST_STOP: Final = 10.0
+from .faults import Fault
+
+_PATIENCE: Final = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,28 @@ class Running:
         """The number of its process."""
         return self._process.pid
 
+    @contextmanager
+    def faults(self, *faults: Fault) -> Iterator[Callable[[], list[int]]]:
+        """Put these faults in force, in place of all others, and take them back at the end.
+
+        What it gives says how often each has hit. Raise ValueError for an address that does not exist.
+        """
+        self._ask("PUT", json.dumps([asdict(fault) for fault in faults]))
+        try:
+            yield lambda: [shown["hits"] for shown in self._ask("GET")]
+        finally:
+            if self._process.poll() is None:
+                self._ask("DELETE")
+
+    def _ask(self, method: str, body: str | None = None) -> Any:  # noqa: ANN401 - what JSON holds
+        with closing(HTTPConnection(urlsplit(self.health_url).netloc, timeout=_PATIENCE)) as connection:
+            connection.request(method, "/faults", body)
+            answer = connection.getresponse()
+            document = json.load(answer)
+        if answer.status != HTTPStatus.OK:
+            raise ValueError(document["error"])
+        return document
+
     def stop(self) -> int:
         """Ask it to stop, wait for it, and return its exit status."""
         self._process.send_signal(signal.SIGTERM)
@@ -46,7 +76,7 @@ class Running:
     def wait(self) -> int:
         """Wait until it has ended, 10 s at most, and return its exit status."""
         try:
-            return self._process.wait(_LONGEST_STOP)
+            return self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

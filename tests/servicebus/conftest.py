@@ -89,6 +89,12 @@ def emulator(config_file: Path) -> Iterator[Running]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def emulators(emulator: Running) -> dict[str, Running]:
+    """Name the emulator of each SDK, for tests that run on both: it is the same, where that does no harm."""
+    return {"aio": emulator, "sync": emulator}
+
+
 _numbers = {kind: itertools.count() for kind in (*KINDS, "topic")}
 
 
@@ -116,11 +122,21 @@ class Threaded:
 class Bus:
     """A client of one of the two SDKs; closes everything at once, as each close takes half a second."""
 
-    def __init__(self, kind: str, connection_string: str) -> None:
+    def __init__(self, kind: str, emulator: Running, **options: Any) -> None:
+        self.emulator = emulator
+        self._kind = kind
         self._aio = kind == "aio"
         client: Any = AioClient if self._aio else ServiceBusClient
-        self._client = client.from_connection_string(connection_string, retry_total=0)
+        self._client = client.from_connection_string(
+            emulator.connection_string, **{"retry_total": 0, **options}
+        )
         self._opened: list[Any] = []
+
+    def patient(self) -> "Bus":
+        """Connect once more, with an SDK that tries again."""
+        other = Bus(self._kind, self.emulator, retry_total=4, retry_backoff_factor=0.1)
+        self._opened.append(other)
+        return other
 
     def _keep(self, real: Any) -> Any:
         kept = real if self._aio else Threaded(real)
@@ -154,18 +170,22 @@ class Bus:
 _closing: list["asyncio.Task[None]"] = []
 
 
+async def all_closed() -> None:
+    await asyncio.gather(*_closing)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def closing(emulator: Running) -> AsyncIterator[None]:
     """Wait for all clients to close at the end: nobody has to wait for each."""
     yield
-    await asyncio.gather(*_closing)
+    await all_closed()
 
 
 def on_both_sdks(scenario: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """Run a scenario with the async and the blocking SDK at once; its `bus` is one, then the other."""
 
     async def with_sdk(kind: str, emulator: Running, others: dict[str, Any]) -> None:
-        bus = Bus(kind, emulator.connection_string)
+        bus = Bus(kind, emulator)
         try:
             await scenario(bus=bus, **others)
         except BaseException as error:
@@ -176,15 +196,15 @@ def on_both_sdks(scenario: Callable[..., Awaitable[None]]) -> Callable[..., Awai
 
     @pytest.mark.asyncio(loop_scope="session")
     @pytest.mark.usefixtures("closing")
-    async def test(emulator: Running, **others: Any) -> None:
-        runs = (with_sdk(kind, emulator, others) for kind in ("aio", "sync"))
+    async def test(emulators: dict[str, Running], **others: Any) -> None:
+        runs = (with_sdk(kind, emulator, others) for kind, emulator in emulators.items())
         for failure in await asyncio.gather(*runs, return_exceptions=True):
             if failure is not None:
                 raise failure
 
     signature = inspect.signature(scenario)
     others = [parameter for name, parameter in signature.parameters.items() if name != "bus"]
-    first = inspect.Parameter("emulator", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    first = inspect.Parameter("emulators", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     test.__name__ = scenario.__name__
     test.__signature__ = signature.replace(parameters=[first, *others])
     return cast("Callable[..., Awaitable[None]]", test)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.servicebus.process import Running
+from dev.servicebus.process import Running, start
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "javascript" / "scenarios.mjs"
@@ -20,16 +20,23 @@ AT_ONCE = 4
 Finished = subprocess.CompletedProcess[str]
 
 
-def run(scenario: str, connection_string: str, entities: list[str]) -> Finished:
+def run(scenario: str, connection_string: str, *entities: str) -> Finished:
     node = shutil.which("node", path=str(ROOT / ".venv" / "bin")) or shutil.which("node")
     assert node is not None, "Node.js 20 or newer is missing: the JavaScript SDK cannot show anything"
     command = [node, str(SCRIPT), scenario, connection_string, *entities]
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
+def run_with_faults(config_file: Path, scenario: str, *entities: str) -> Finished:
+    """Run a scenario with an emulator of its own: faults are an emulator's."""
+    with start(config_file) as own:
+        faults = own.health_url.replace("/health", "/faults")
+        return run(scenario, own.connection_string, *entities, f"faults={faults}")
+
+
 @pytest.fixture(scope="module")
 def runs(
-    request: pytest.FixtureRequest, emulator: Running, fresh: Callable[[str], str]
+    request: pytest.FixtureRequest, config_file: Path, emulator: Running, fresh: Callable[[str], str]
 ) -> Iterator[dict[str, "Future[Finished]"]]:
     """Start the scenarios that are to be tested, some at once: most of their time they wait."""
     wanted: list[str] = [
@@ -38,15 +45,15 @@ def runs(
         if isinstance(item, pytest.Function) and item.path == request.path and hasattr(item, "callspec")
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {
-            scenario: pool.submit(
-                run,
-                scenario,
-                emulator.connection_string,
-                [f"{kind}={fresh(kind)}" for kind in SCENARIOS[scenario].split(", ")],
-            )
-            for scenario in wanted
-        }
+        started = {}
+        for scenario in wanted:
+            kinds = SCENARIOS[scenario].split(", ")
+            entities = [f"{kind}={fresh(kind)}" for kind in kinds if kind != "faults"]
+            if "faults" in kinds:
+                started[scenario] = pool.submit(run_with_faults, config_file, scenario, *entities)
+            else:
+                started[scenario] = pool.submit(run, scenario, emulator.connection_string, *entities)
+        yield started
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -668,7 +668,7 @@ def filtered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest_asyncio.fixture(params=["aio", "sync"])
 async def bus(request: pytest.FixtureRequest, filtered: Running) -> AsyncIterator[Bus]:
-    opened = Bus(request.param, filtered.connection_string)
+    opened = Bus(request.param, filtered)
     yield opened
     await opened.close()
 

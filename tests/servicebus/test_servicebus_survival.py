@@ -33,7 +33,7 @@ def test_a_killed_emulator_has_everything_that_it_acknowledged(config_file: Path
     with ServiceBusClient.from_connection_string(first.connection_string) as client:
         sender = client.get_queue_sender("once-0")
         sender.send_messages([ServiceBusMessage(b"%d" % n, message_id=str(n)) for n in range(3)])
-        due = datetime.now(UTC) + timedelta(seconds=3)
+        due = datetime.now(UTC) + timedelta(seconds=6)
         canceled, _ = sender.schedule_messages(
             [ServiceBusMessage(b"canceled", message_id="x"), ServiceBusMessage(b"tick", message_id="tick")],
             due,
@@ -62,7 +62,7 @@ def test_a_killed_emulator_has_everything_that_it_acknowledged(config_file: Path
         ).receive_messages(1, 10)
         assert (b"".join(letter.body), letter.dead_letter_reason) == (b"1", "kept")
         found: list[bytes] = []
-        while len(found) < 3 and (got := receiver.receive_messages(3, 6)):
+        while len(found) < 3 and (got := receiver.receive_messages(3, 10)):
             found += [b"".join(one.body) for one in got]
         assert found == [b"2", b"new", b"tick"]
 

@@ -1,6 +1,7 @@
-"""Who may import whom: the rule of docs/architecture.md, read from the source."""
+"""Who may import whom: the rule of docs/architecture.md, read from the source; and what is deployed."""
 
 import ast
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,14 @@ def test_the_core_imports_no_adapter(path: Path) -> None:
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_nothing_that_is_deployed_imports_tools_or_tests(path: Path) -> None:
-    assert not any(name.partition(".")[0] in {"dev", "tests"} for name in imports(path))
+    assert not any(name.partition(".")[0] in {"bench", "dev", "tests"} for name in imports(path))
+
+
+def test_only_the_app_is_deployed() -> None:
+    patterns = [line for line in (ROOT / ".funcignore").read_text().splitlines() if line[:1] not in ("", "#")]
+    names = {path.name for path in ROOT.iterdir()} - {"__pycache__"}
+    deployed = {name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)}
+    assert deployed == {"function_app.py", "host.json", "requirements.txt", "services"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 // What Microsoft's SDK for JavaScript sees of the emulator: each export is one scenario, a process of its own.
 //
 // node scenarios.mjs NAME CONNECTION_STRING KIND=ENTITY ...   exit status 0, or the assertion that failed
+//
+// A scenario that asks for `faults` gets an emulator of its own, and the address at which faults are put.
 
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
@@ -15,8 +17,14 @@ const soon = (seconds) => new Date(Date.now() + seconds * 1000);
 
 /** One client of the SDK; a body comes as the bytes that were sent, not as what JSON makes of them. */
 class Bus {
-  constructor(connectionString) {
-    this.client = new ServiceBusClient(connectionString, { retryOptions: { maxRetries: 0, timeoutInMs: 20_000 } });
+  constructor(connectionString, retryOptions = { maxRetries: 0, timeoutInMs: 20_000 }) {
+    this.connectionString = connectionString;
+    this.client = new ServiceBusClient(connectionString, { retryOptions });
+  }
+
+  /** Connect once more, with other retry options. */
+  with(retryOptions) {
+    return new Bus(this.connectionString, retryOptions);
   }
 
   sender(name) {
@@ -598,6 +606,88 @@ export async function aSubscriptionHasSessionsAndBuriesWhatHasNone(bus, { topic 
   assert.deepEqual([held.sessionId, (await take(held, 2, 1)).map(text)], ["s", ["1"]]);
   const [letter] = await take(bus.receiver(`${topic}/talks`, DEAD));
   assert.deepEqual([text(letter), letter.deadLetterReason], ["2", "Session ID is null."]);
+}
+
+const PATIENT = { maxRetries: 4, retryDelayInMs: 100, timeoutInMs: 3_000 };
+const HASTY = { maxRetries: 0, timeoutInMs: 2_000 };
+
+/** Put a fault in force while something is done; return how often it has hit. */
+async function during(faults, fault, action) {
+  const put = await fetch(faults, { method: "PUT", body: JSON.stringify([fault]) });
+  assert.equal(put.status, 200, await put.text());
+  try {
+    await action();
+    const [{ hits }] = await (await fetch(faults)).json();
+    return hits;
+  } finally {
+    await fetch(faults, { method: "DELETE" });
+  }
+}
+
+export async function whatIsThrottledSucceedsInTheEndWhereTheSdkTriesAgain(bus, { plain, faults }) {
+  const throttle = (on, times) => ({ fault: "throttle", address: plain, on: [on], times });
+  const patient = bus.with(PATIENT);
+  const send = (by) => by.sender(plain).sendMessages(message("x"));
+  assert.equal(await during(faults, throttle("send", 2), () => send(patient)), 2);
+  assert.equal(await during(faults, throttle("send", 1), () => fails(send(bus), "ServiceBusy", /50009/)), 1);
+  assert.equal(await during(faults, throttle("open", 1), () => send(patient)), 1);
+  const peek = async (by) => assert.deepEqual((await by.receiver(plain).peekMessages(5)).map(text), ["x", "x"]);
+  assert.equal(await during(faults, throttle("request", 2), () => peek(patient)), 2);
+  assert.equal(await during(faults, throttle("request", 1), () => fails(peek(bus), "ServiceBusy")), 1);
+  await during(faults, throttle("receive", 1), () => fails(take(bus.receiver(plain)), "ServiceBusy"));
+  await during(faults, throttle("receive", 1), async () => {
+    assert.deepEqual(await texts(patient.receiver(plain), 2), ["x", "x"]);
+  });
+}
+
+export async function aRefusedSendHasTheCodeOfItsCondition(bus, { plain, faults }) {
+  for (const [condition, code] of [
+    ["amqp:resource-limit-exceeded", "QuotaExceeded"],
+    ["amqp:unauthorized-access", "UnauthorizedAccess"],
+    ["com.microsoft:entity-disabled", "MessagingEntityDisabled"],
+  ]) {
+    const refuse = { fault: "refuse", address: plain, on: ["send"], condition };
+    await during(faults, refuse, () => fails(bus.sender(plain).sendMessages(message("x")), code));
+  }
+  assert.deepEqual(await bus.receiver(plain).peekMessages(1), []);
+}
+
+export async function aStalledSendTimesOutAndIsCarriedOutLater(bus, { once, plain, faults }) {
+  const late = message("late", { messageId: "1" });
+  await during(faults, { fault: "stall", address: once, on: ["send"] }, async () => {
+    await fails(bus.with(HASTY).sender(once).sendMessages(late), "ServiceTimeout");
+    assert.deepEqual(await bus.receiver(once).peekMessages(1), []);
+    await bus.sender(plain).sendMessages(message("x"));
+  });
+  await bus.sender(once).sendMessages(late);
+  assert.deepEqual((await bus.receiver(once).peekMessages(5)).map(text), ["late"]);
+}
+
+export async function aSendWhoseAnswerIsLostIsThereOnce(bus, { once, faults }) {
+  const drop = (times) => ({ fault: "drop", address: once, on: ["send"], times });
+  const send = (by, id) => by.sender(once).sendMessages(message(id, { messageId: id }));
+  // The SDK does not tell a send that its connection is gone: it waits for as long as it was told to.
+  assert.equal(await during(faults, drop(1), () => fails(send(bus.with(HASTY), "1"), "ServiceTimeout")), 1);
+  assert.equal(await during(faults, drop(2), () => send(bus.with(PATIENT), "2")), 2);
+  assert.deepEqual((await bus.receiver(once).peekMessages(5)).map(text), ["1", "2"]);
+}
+
+export async function aReceiverThatIsCutOffGetsEverythingInTheEnd(bus, { lasting, faults }) {
+  const numbers = ["0", "1", "2", "3", "4", "5"];
+  await bus.sender(lasting).sendMessages(numbers.map((number) => message(number)));
+  const found = new Set();
+  const drop = { fault: "drop", address: lasting, on: ["receive"], after: 2, times: 2 };
+  const hits = await during(faults, drop, async () => {
+    const receiver = bus.with(PATIENT).receiver(lasting);
+    while (found.size < numbers.length) {
+      for (const got of await take(receiver, 1).catch(() => [])) {
+        await receiver.completeMessage(got).then(() => found.add(text(got)), () => undefined);
+      }
+    }
+  });
+  assert.equal(hits, 2);
+  assert.deepEqual([...found].sort(), numbers);
+  assert.deepEqual(await bus.receiver(lasting).peekMessages(1), []);
 }
 
 async function run(name, connectionString, ...entities) {
