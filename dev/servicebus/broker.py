@@ -134,6 +134,7 @@ class Broker:
         self._rules: dict[str, dict[str, Rule]] = {}
         self._seen: dict[str, dict[str, int]] = {}
         self._alarms: list[tuple[int, str, int, str]] = []
+        self._most_alarms = _STALE_ALARMS
         self._changes = Changes()
         self._ready: set[str] = set()
         self._lost: list[UUID] = []
@@ -699,9 +700,10 @@ class Broker:
     def _wake_at(self, when: int, mailbox: Mailbox, what: Message | Session) -> None:
         sequence, session_id = (what.sequence, "") if isinstance(what, Message) else (0, what.id)
         heapq.heappush(self._alarms, (when, mailbox.key, sequence, session_id))
-        if len(self._alarms) > _STALE_ALARMS and len(self._alarms) > 4 * self._count_messages():
+        if len(self._alarms) > self._most_alarms:
             self._alarms = [alarm for alarm in set(self._alarms) if self._is_awaited(*alarm)]
             heapq.heapify(self._alarms)
+            self._most_alarms = max(_STALE_ALARMS, 2 * len(self._alarms))
 
     def _is_awaited(self, when: int, key: str, sequence: int, session_id: str) -> bool:
         session = self._mailboxes[key].sessions.get(session_id)
@@ -709,9 +711,6 @@ class Broker:
             return session is not None and session.lock is not None and when == session.locked_until
         message = self._mailboxes[key].messages.get(sequence)
         return message is not None and when in (message.due_at, message.locked_until, message.expires_at)
-
-    def _count_messages(self) -> int:
-        return sum(len(mailbox.messages) for mailbox in self._mailboxes.values())
 
     # Keeping
 

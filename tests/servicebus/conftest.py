@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "once": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
     "mortal": {"DeadLetteringOnMessageExpiration": True, "DefaultMessageTimeToLive": "PT1S"},
 }
-EACH = 100
+EACH = 200
 
 
 def rule(name: str, **wanted: Any) -> dict[str, Any]:
