@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         """Wait for the client's first bytes."""
         self.server = server
         self.authorised = False
-        self.paused = False
+        self._paused = False
         self.ends: list[End] = []
         self.format: int | None = None  # of the message in the frame that is read now
         self._io: asyncio.Transport | None = None
@@ -227,6 +227,11 @@ class Connection(asyncio.Protocol):
         self._transport.max_frame_size = _MAX_FRAME
         self._transport.idle_timeout = server.idle_seconds
         self._transport.bind(self._engine)
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether messages may be handed out to it."""
+        return not self._paused and self._last_words is None
 
     # What asyncio calls
 
@@ -249,16 +254,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Take no more messages: the client does not read."""
-        self.paused = True
-
-    @property
-    def takes_messages(self) -> bool:
-        """Whether messages may be handed out to it."""
-        return not self.paused and self._last_words is None
+        self._paused = True
 
     def resume_writing(self) -> None:
         """Take messages again."""
-        self.paused = False
+        self._paused = False
         self.server.stir(self)
         for end in self.ends:
             end.flow()
@@ -338,7 +338,7 @@ class Connection(asyncio.Protocol):
             return
         with self._at_its_own_risk():
             self._dispatch()
-            while (size := self._transport.pending()) > 0 and not self.paused:
+            while (size := self._transport.pending()) > 0 and not self._paused:
                 self._io.write(self._take(size))
                 self._dispatch()
             if size < 0:

@@ -157,6 +157,10 @@ WRONG = {
     '[{"fault": ["drop"]}]': "[0]: 'fault' must be one of refuse, stall, throttle, drop",
     '[{"fault": "drop", "address": 7}]': "[0]: 'address' must be the path of an entity",
     '[{"fault": "drop", "on": "send"}]': "[0]: 'on' must be some of open, send, receive, settle, request",
+    '[{"fault": "drop", "on": 7}]': "[0]: 'on' must be some of open, send, receive, settle, request",
+    '[{"fault": "drop", "on": {"send": 1}}]': (
+        "[0]: 'on' must be some of open, send, receive, settle, request"
+    ),
     '[{"fault": "drop", "on": []}]': "[0]: 'on' must be some of open, send, receive, settle, request",
     '[{"fault": "drop", "on": [["send"]]}]': "[0]: 'on' must be some of open, send, receive, settle, request",
     '[{"fault": "drop", "on": null}]': "[0]: 'on' must be some of open, send, receive, settle, request",
@@ -217,7 +221,11 @@ def test_faults_are_put_shown_and_taken_back_over_http(client: Client, faulty: R
             "'address': The messaging entity 'nowhere' could not be found.",
         ),
         (b"", {"Content-Length": "65537"}, "a body needs one Content-Length, of 65536 at most"),
-        (b"", {"Content-Length": "2, 2"}, "a body needs one Content-Length, of 65536 at most"),
+        (
+            b"[]",
+            {"Content-Length": "2", "content-length": "2"},
+            "a body needs one Content-Length, of 65536 at most",
+        ),
         (b"", {"Content-Length": "-1"}, "a body needs one Content-Length, of 65536 at most"),
         (b"", {"Transfer-Encoding": "chunked"}, "a body needs one Content-Length, of 65536 at most"),
     ],
@@ -262,11 +270,12 @@ def peeked(running: Running, queue: str) -> list[tuple[bytes, int]]:
     other = Client(running)
     with closing(other.connection):
         _, found = other.operation(queue, "com.microsoft:peek-message", PEEK)
-        encoded = [bytes(entry["message"]) for entry in found["messages"]] if found else []
-    messages: list[Any] = [Message() for _ in encoded]
-    for message, octets in zip(messages, encoded, strict=True):
-        message.decode(octets)
-    return [(bytes(message.body), message.delivery_count) for message in messages]
+    seen = []
+    for entry in found["messages"] if found else []:
+        message: Any = Message()
+        message.decode(entry["message"])
+        seen.append((bytes(message.body), message.delivery_count))
+    return seen
 
 
 def is_cut(client: Client) -> bool:
@@ -473,7 +482,11 @@ async def test_a_client_that_does_not_go_when_it_is_cut_off_is_closed(
     port = await server.listen("127.0.0.1", 0)
     server.set_faults([Fault(fault="drop", on=["send"])])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"".join(piece for _, piece in script))
+    heard = asyncio.create_task(reader.read())
+    for _, piece in script:
+        if not heard.done():
+            writer.write(piece)
+            await asyncio.sleep(0.01)  # in which the emulator answers
 
     async def talk_on() -> None:
         while True:
@@ -481,8 +494,9 @@ async def test_a_client_that_does_not_go_when_it_is_cut_off_is_closed(
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(10):
-        await reader.read()
+    async with asyncio.timeout(5):
+        await heard
+        assert server.faults.show()[0]["hits"] == 1
         with pytest.raises(ConnectionError):
             await talk_on()
     await server.close()

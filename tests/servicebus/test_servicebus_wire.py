@@ -14,7 +14,7 @@ from proton.reactor import AtMostOnce, LinkOption
 from proton.utils import BlockingConnection, LinkDetached
 
 from dev.servicebus.errors import MalformedError
-from dev.servicebus.message import BATCH_FORMAT, Content, decode, decode_batch, message_format
+from dev.servicebus.message import BATCH_FORMAT, Content, decode, decode_batch, message_format, owned
 from dev.servicebus.process import Running
 from dev.servicebus.sasl import Handshake
 
@@ -45,7 +45,7 @@ class Client:
         answer = receiver.receive(timeout=10)
         sender.close()
         receiver.close()
-        return dict(answer.properties), answer.body
+        return dict(answer.properties), owned(answer.body)
 
     def operation(self, address: str, name: str, body: Any) -> tuple[dict[str, Any], Any]:
         return self.request(f"{address}/$management", body, {"operation": name})
@@ -217,7 +217,7 @@ def test_a_deferred_message_is_settled_by_request(client: Client, fresh: Fresh) 
     )
     assert client.operation(queue, "com.microsoft:update-disposition", settle)[0]["statusCode"] == 200
     _, seen = client.operation(f"{queue}/$DeadLetterQueue", "com.microsoft:peek-message", PEEK)
-    letter = decode(bytes(seen["messages"][0]["message"]))
+    letter = decode(seen["messages"][0]["message"])
     assert letter.application_properties == {"DeadLetterReason": "why"}
 
 
@@ -267,6 +267,17 @@ def test_a_sender_gets_new_credit_as_it_sends(client: Client, fresh: Fresh) -> N
     sender = client.connection.create_sender(fresh("plain"))
     for _ in range(1_100):
         sender.send(Message(body=b"x"))
+
+
+def test_a_client_that_does_not_read_is_handed_no_more(client: Client, fresh: Fresh) -> None:
+    queue = fresh("plain")
+    idle = Client(client.emulator)
+    idle.connection.create_receiver(queue, credit=100)
+    sender = client.connection.create_sender(queue)
+    for _ in range(60):
+        sender.send(Message(body=b"x" * 200_000))  # together more than sockets take
+    assert client.connection.create_receiver(queue, credit=1).receive(timeout=10).delivery_count == 0
+    idle.connection.close()
 
 
 def test_messages_are_given_away_to_who_asks_for_that(client: Client, fresh: Fresh) -> None:
