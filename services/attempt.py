@@ -13,7 +13,7 @@ from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, U
 from services.lifecycle import Answered, Lost, PutOff, Refused
 from services.models import Failure, HttpAnswer, HttpRequest, Job
 from services.ports import Clock, HttpSender
-from services.providers.base import CallbackAddress, Cancel, Operation, Provider, Start
+from services.providers.base import Ask, CallbackAddress, Operation, Provider, Start
 from services.secrets import Secrets
 
 TOKEN_GRACE = timedelta(days=7)
@@ -90,7 +90,7 @@ class Attempt:
             return
         try:
             request = operation.cancel(
-                Cancel(
+                Ask(
                     job_id=job.id,
                     external_id=job.external_id,
                     api_url=provider.api_url,

@@ -161,7 +161,8 @@ class Delivery:
 class Callback:
     """What a verified delivery says, in our words.
 
-    `event_id` comes only from bytes that the signature covers: equal ids are the same news.
+    `event_id` comes only from bytes that the signature covers: equal ids are the same news. A `thin` one
+    says only that something has happened: how the job stands is to be asked of the provider.
     """
 
     event_id: str
@@ -173,6 +174,7 @@ class Callback:
     occurred_at: datetime | None = None
     result: JsonObject | None = field(default=None, repr=False)
     failure: Failure | None = None
+    thin: bool = False
 
     def __post_init__(self) -> None:
         _require(isinstance(self.event_id, str) and bool(self.event_id), "a callback needs an event id")
@@ -183,6 +185,7 @@ class Callback:
             "a callback's external id is text",
         )
         _require_aware("occurred_at", self.occurred_at)
+        _require(not (self.thin and self.status.settled), "a thin callback settles nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

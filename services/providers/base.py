@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -45,7 +45,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What a start request's answer says: running, or settled already."""
+    """What the answer to a start or a poll says: running, or settled already."""
 
     external_id: str | None = None
     status: Status = Status.RUNNING
@@ -54,8 +54,8 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
-    """What a cancel request is built from."""
+class Ask:
+    """What a request about a job that the provider has taken is built from: to cancel it, or to poll it."""
 
     job_id: str
     external_id: str
@@ -68,14 +68,17 @@ class Operation:
     """One kind of job that a provider does.
 
     `idempotent`: the provider acts once for one job id, however often the start is sent.
-    `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole.
+    `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole. `poll` asks how a job
+    stands, and `read_poll` reads the answer; a provider with thin callbacks needs them.
     """
 
     input: type[BaseModel]
     result: type[BaseModel]
     start: Callable[[Start], HttpRequest]
     read_start: Callable[[HttpAnswer], Started]
-    cancel: Callable[[Cancel], HttpRequest] | None = None
+    cancel: Callable[[Ask], HttpRequest] | None = None
+    poll: Callable[[Ask], HttpRequest] | None = None
+    read_poll: Callable[[HttpAnswer], Started] | None = None
     idempotent: bool = False
     start_budget: timedelta = timedelta(seconds=3)
     max_attempts: int = 8
@@ -89,6 +92,56 @@ class WebhookAnswer:
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshaken:
+    """What a handshake comes to.
+
+    `step` is what the operator has to do now, and is logged; `confirm` a request that completes it.
+    """
+
+    answer: WebhookAnswer
+    step: str | None = None
+    confirm: HttpRequest | None = None
+
+
+class Handshake(Protocol):
+    """How a provider makes sure that a callback address is ours, before it sends callbacks there.
+
+    `signed` says that its requests are signed like callbacks, and are checked so before they are answered.
+    `secret` is the last part of the name of a secret of its own (`{provider}-verify-token`), if it has one;
+    `answer` gets that secret's versions, else those of the signing secret.
+    """
+
+    @property
+    def signed(self) -> bool: ...
+
+    @property
+    def secret(self) -> str | None: ...
+
+    def answer(self, delivery: Delivery, secrets: Sequence[str]) -> Handshaken | None:
+        """Answer a handshake; None for any other delivery. Raises NotVerified for one that does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """What requests carry in place of the API key, and for how long it is good."""
+
+    text: str = field(repr=False)
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How an API key is exchanged for an access token, https://www.rfc-editor.org/rfc/rfc6749#section-4.4.
+
+    `request` takes the provider's API address, its API key and the time. `read` raises NotUnderstood.
+    """
+
+    request: Callable[[str, str, datetime], HttpRequest]
+    read: Callable[[HttpAnswer], AccessToken]
 
 
 def no_callbacks(_: Delivery) -> tuple[Callback, ...]:
@@ -107,8 +160,10 @@ class Provider:
 
     `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood.
     `refusal` turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets.
-    `api_key` and `signing_secret` are names of secrets. The last three are facts for operators: how long the
-    vendor waits for our answer, how long it repeats a delivery, whether it promises order.
+    `api_key` and `signing_secret` are names of secrets; with `access`, requests get the token that the API
+    key is exchanged for. Without an `api_url` the operator has to set it, as `api_url_example` shows. The
+    last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
+    delivery, whether it promises order.
     """
 
     name: str
@@ -117,13 +172,16 @@ class Provider:
     api_url: str
     operations: Mapping[str, Operation]
     default_operation: str
+    api_url_example: str | None = None
     api_key: str | None = None
+    access: Access | None = None
     scheme: Scheme | None = None
     signing_secret: str | None = None
     callback_address: CallbackAddress = CallbackAddress.PER_JOB
     read: Callable[[Delivery], tuple[Callback, ...]] = no_callbacks
     refusal: Callable[[HttpAnswer], Failure] = plain_refusal
     answer: WebhookAnswer = WebhookAnswer()
+    handshake: Handshake | None = None
     patience: timedelta | None = None
     repeats_for: timedelta | None = None
     ordered: bool = False
@@ -133,8 +191,13 @@ class Provider:
             raise ValueError("names of providers and operations are lower case, at most 32 characters")
         if self.default_operation not in self.operations:
             raise ValueError("the default operation is one of the operations")
-        if (self.scheme is None) != (self.signing_secret is None):
+        fetched = self.scheme is not None and self.scheme.key_source is not None
+        if not fetched and (self.scheme is None) != (self.signing_secret is None):
             raise ValueError("a scheme needs the name of its secret, and the other way round")
+        if not self.api_url and not self.api_url_example:
+            raise ValueError("a provider has an address, or shows what it looks like")
+        if any((one.poll is None) != (one.read_poll is None) for one in self.operations.values()):
+            raise ValueError("a poll needs a way to read its answer, and the other way round")
         unsigned = self.scheme is None and self.completion is Completion.WEBHOOK
         if unsigned and self.callback_address is CallbackAddress.ACCOUNT:
             raise ValueError("a provider that does not sign needs our token in an address per job")

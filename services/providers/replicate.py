@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
-    Cancel,
+    Ask,
     Completion,
     Operation,
     Provider,
@@ -93,7 +93,7 @@ def read_start(answer: HttpAnswer) -> Started:
 
 
 # https://replicate.com/docs/reference/http#predictions.cancel
-def cancel(job: Cancel) -> HttpRequest:
+def cancel(job: Ask) -> HttpRequest:
     return HttpRequest(
         method="POST",
         url=f"{job.api_url}/v1/predictions/{quote(job.external_id, safe='')}/cancel",

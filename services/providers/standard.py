@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, Validat
 from services.errors import OperatorError
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
 from services.providers.base import (
-    Cancel,
+    Ask,
     Completion,
     Operation,
     Provider,
@@ -108,7 +108,7 @@ def _start(options: Options, job: Start) -> HttpRequest:
     return HttpRequest(method="POST", url=job.api_url, headers=headers, body=json.dumps(body).encode())
 
 
-def _cancel(options: Options, job: Cancel) -> HttpRequest:
+def _cancel(options: Options, job: Ask) -> HttpRequest:
     url = cast("str", options.cancel_url).replace("{id}", quote(job.external_id, safe=""))
     return HttpRequest(method="POST", url=url, headers=_credentials(options, job.api_key))
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from services.errors import NotUnderstood
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
 from services.providers.base import (
+    Ask,
     CallbackAddress,
-    Cancel,
     Completion,
     Operation,
     Provider,
@@ -150,7 +150,7 @@ def start_payment(job: Start) -> HttpRequest:
 
 
 # https://docs.stripe.com/api/payment_intents/cancel
-def cancel_payment(job: Cancel) -> HttpRequest:
+def cancel_payment(job: Ask) -> HttpRequest:
     url = f"{job.api_url}/v1/payment_intents/{quote(job.external_id, safe='')}/cancel"
     fields = {"cancellation_reason": "requested_by_customer"}
     return _post(url, fields, job.api_key, key=f"{job.job_id}-cancel")

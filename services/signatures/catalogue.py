@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from services.signatures.hmacs import Encoding, Hmac, KeyForm, Pairs, Versions
+from services.signatures.hmacs import Hmac, Pairs, Versions
+from services.signatures.parts import Encoding, KeyForm
 from services.signatures.scheme import Scheme
 
 # https://docs.stripe.com/webhooks?verify=verify-manually#verify-manually
@@ -25,4 +26,4 @@ STANDARD_WEBHOOKS = Hmac(
     key_form=KeyForm.BASE64,
 )
 
-SCHEMES: Mapping[str, Scheme] = {"stripe": STRIPE, "standard_webhooks": STANDARD_WEBHOOKS}
+SCHEMES: Mapping[str, Scheme] = {"stripe": STRIPE, "standardwebhooks": STANDARD_WEBHOOKS}

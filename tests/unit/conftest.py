@@ -239,10 +239,7 @@ class World:
             body=raw,
             received_at=self.clock.now(),
         )
-        signed = replace(
-            bare, headers={**bare.headers, **STANDARD_WEBHOOKS.sign(bare, secret, self.clock.now())}
-        )
-        sent = change(signed)
+        sent = change(STANDARD_WEBHOOKS.sign(bare, secret, self.clock.now()))
         provider, _, token = url.partition("?")[0].partition("/api/webhooks/")[2].partition("/")
         return await self.api.receive_webhook(
             Request(method=sent.method, url=url, headers=sent.headers, body=sent.body),

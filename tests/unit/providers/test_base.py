@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from services.errors import NotUnderstood
-from services.providers import BUILT_IN
+from services.providers import built_in
 from services.providers.base import CallbackAddress, parse_object
 
-STRIPE = BUILT_IN["stripe"]
+STRIPE = built_in("stripe")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from services.errors import NotUnderstood
 from services.messages import callback_event
 from services.models import Delivery, HttpAnswer
-from services.providers import BUILT_IN, providers
+from services.providers import BUILT_IN, built_in, providers
 from services.providers.base import Operation, Provider
 from tests.vectors.cases import HERE
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 EVERY: dict[str, Provider] = {
-    **BUILT_IN,
+    **{name: built_in(name) for name in BUILT_IN},
     **providers(
         ["acme"], {"acme": {"start_url": "https://a.example", "job_id_field": "job", "result_fields": "a,b"}}
     ),

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.errors import NotUnderstood
 from services.models import Delivery, Failure, HttpAnswer, Status
-from services.providers.base import Cancel, Start
+from services.providers.base import Ask, Start
 from services.providers.replicate import PROVIDER, PredictionInput
 from tests.vectors.cases import sample
 
@@ -164,7 +164,7 @@ def test_what_a_model_put_out_leaves_without_control_characters() -> None:
 def test_cancelling_names_the_prediction_and_nothing_else_by_it() -> None:
     assert OPERATION.cancel is not None
     request = OPERATION.cancel(
-        Cancel(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
+        Ask(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
     )
     assert request.url == "https://api.replicate.com/v1/predictions/u%2F..%2Fx%3F/cancel"
     assert (request.method, request.headers) == ("POST", {"authorization": "Bearer r8"})

@@ -9,7 +9,7 @@ import pytest
 from services.errors import NotUnderstood, OperatorError
 from services.models import Delivery, Failure, HttpAnswer, HttpRequest
 from services.providers import standard
-from services.providers.base import Cancel, Provider, Start
+from services.providers.base import Ask, Provider, Start
 from tests.vectors.cases import sample
 
 URL = "https://api.acme.example/jobs"
@@ -240,7 +240,7 @@ def test_a_start_answer_is_read_with_the_same_settings(
 def test_cancelling_uses_the_address_with_the_id_in_it() -> None:
     cancel = acme(cancel_url="https://api.acme.example/jobs/{id}/cancel").operations["job"].cancel
     assert cancel is not None
-    request = cancel(Cancel(job_id="job_1", external_id="a/1", api_url=URL, api_key="key"))
+    request = cancel(Ask(job_id="job_1", external_id="a/1", api_url=URL, api_key="key"))
     assert request == HttpRequest(
         method="POST",
         url="https://api.acme.example/jobs/a%2F1/cancel",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.errors import NotUnderstood
 from services.models import Delivery, Failure, HttpAnswer, HttpRequest, Status
-from services.providers.base import CallbackAddress, Cancel, Start
+from services.providers.base import Ask, CallbackAddress, Start
 from services.providers.stripe import PROVIDER
 from tests.vectors.cases import sample
 
@@ -310,7 +310,7 @@ def test_a_start_answer_without_an_id_is_not_understood(operation: Any, body: by
 def test_a_payment_is_canceled_once() -> None:
     assert PAYMENT.cancel is not None
     request = PAYMENT.cancel(
-        Cancel(job_id="job_1", external_id="pi_1/x", api_url="https://api.stripe.com", api_key="sk")
+        Ask(job_id="job_1", external_id="pi_1/x", api_url="https://api.stripe.com", api_key="sk")
     )
     assert request.url == "https://api.stripe.com/v1/payment_intents/pi_1%2Fx/cancel"
     assert request.body == b"cancellation_reason=requested_by_customer"

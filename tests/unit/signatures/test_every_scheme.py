@@ -29,8 +29,7 @@ each_scheme = pytest.mark.parametrize("name", SCHEMES)
 
 
 def signed(scheme: Scheme, *, secret: str = SECRET, at: datetime = NOW, body: bytes = BODY) -> Delivery:
-    delivery = replace(UNSIGNED, body=body)
-    return replace(delivery, headers={**delivery.headers, **scheme.sign(delivery, secret, at)})
+    return scheme.sign(replace(UNSIGNED, body=body), secret, at)
 
 
 def with_header(delivery: Delivery, name: str, value: str | None) -> Delivery:
@@ -45,7 +44,10 @@ def reason_of(scheme: Scheme, delivery: Delivery, *secrets: str, now: datetime =
 
 
 def headers_of(scheme: Scheme) -> Mapping[str, str]:
-    return scheme.sign(UNSIGNED, SECRET, NOW)
+    signed = scheme.sign(UNSIGNED, SECRET, NOW).headers
+    own = getattr(scheme, "id_header", None)
+    names = [name for name in signed if name not in UNSIGNED.headers or name == own]
+    return {name: signed[name] for name in sorted(names, key=lambda name: "signature" not in name)}
 
 
 EACH_HEADER = [(name, header) for name, scheme in SCHEMES.items() for header in headers_of(scheme)]

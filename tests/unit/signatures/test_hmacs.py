@@ -27,7 +27,7 @@ def standard(signature: str, message_id: str = "msg_1", timestamp: str = "170000
 
 def signature(message_id: str = "msg_1") -> str:
     signed = STANDARD_WEBHOOKS.sign(delivery(webhook_id=message_id), SECRET, NOW)
-    return signed["webhook-signature"]
+    return signed.headers["webhook-signature"]
 
 
 @pytest.mark.parametrize(
