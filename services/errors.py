@@ -25,14 +25,26 @@ class HookbusError(Exception):
 
 
 class CallerError(HookbusError):
-    """The request cannot be served as it is; `problem` is its stable type, `status` its HTTP status."""
+    """The request cannot be served as it is; `problem` is its stable type, `status` its HTTP status.
 
-    def __init__(self, status: int, problem: str, detail: str, *, job_id: str | None = None) -> None:
+    `allow` names the methods that would be.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        problem: str,
+        detail: str,
+        *,
+        job_id: str | None = None,
+        allow: str | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.problem = problem
         self.detail = detail
         self.job_id = job_id
+        self.allow = allow
 
 
 class Reason(StrEnum):
@@ -71,7 +83,14 @@ class ProviderError(HookbusError):
 
 
 class NotSent(ProviderError):
-    """The request never left: no connection, or no time to make one."""
+    """The request never left: no connection, no time to make one, or no access token to send with it.
+
+    `retry_after` is how long the provider asked us to wait, if it did.
+    """
+
+    def __init__(self, *args: object, retry_after: timedelta | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
 
 
 class AnswerLost(ProviderError):

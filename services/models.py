@@ -94,7 +94,8 @@ class Job:
 
     `tick` is the number of the tick that waits for this job, `tick_sequence` what cancels it.
     `attempt_since` is set while a start request may be on its way: who finds it set after the time
-    that a start can take knows that the answer was lost.
+    that a start can take knows that the answer was lost. `polls` counts the polls that found the job
+    running, `polls_failed` those since that told nothing.
     """
 
     id: str
@@ -111,6 +112,8 @@ class Job:
     external_id: str | None = None
     attempts: int = 0
     attempt_since: datetime | None = None
+    polls: int = 0
+    polls_failed: int = 0
     tick: int = 1
     tick_sequence: int | None = None
     progress_at: datetime | None = None

@@ -1,20 +1,16 @@
 """What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from services.errors import NotUnderstood
+from services.jsons import parse_object as parse_object  # providers find all they need here
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
 from services.signatures.scheme import Scheme
-
-MAX_JSON_DEPTH = 64
 
 
 class Completion(StrEnum):
@@ -69,7 +65,10 @@ class Operation:
 
     `idempotent`: the provider acts once for one job id, however often the start is sent.
     `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole. `poll` asks how a job
-    stands, and `read_poll` reads the answer; a provider with thin callbacks needs them.
+    stands, and `read_poll` reads the answer; an operation with thin callbacks needs them. A job is asked
+    about `poll_after` from its start's answer on, then at growing intervals of at most `poll_every`: less
+    than the provider keeps results for. Left out, these are ten minutes and one hour; for a provider that
+    sends no callbacks two seconds and five minutes.
     """
 
     input: type[BaseModel]
@@ -79,10 +78,20 @@ class Operation:
     cancel: Callable[[Ask], HttpRequest] | None = None
     poll: Callable[[Ask], HttpRequest] | None = None
     read_poll: Callable[[HttpAnswer], Started] | None = None
+    poll_after: timedelta | None = None
+    poll_every: timedelta | None = None
     idempotent: bool = False
     start_budget: timedelta = timedelta(seconds=3)
     max_attempts: int = 8
     deadline: timedelta = timedelta(hours=24)
+
+
+def _polled_often(operation: Operation) -> Operation:
+    return replace(
+        operation,
+        poll_after=operation.poll_after or timedelta(seconds=2),
+        poll_every=operation.poll_every or timedelta(minutes=5),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,37 +101,41 @@ class WebhookAnswer:
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshaken:
     """What a handshake comes to.
 
-    `step` is what the operator has to do now, and is logged; `confirm` a request that completes it.
+    `step` is what the operator has to do now, and is logged; `handed_over` a secret that the operator needs
+    for it; `confirm` a request that completes the handshake.
     """
 
-    answer: WebhookAnswer
+    answer: WebhookAnswer = WebhookAnswer()
     step: str | None = None
-    confirm: HttpRequest | None = None
+    handed_over: str | None = field(default=None, repr=False)
+    confirm: HttpRequest | None = field(default=None, repr=False)
 
 
-class Handshake(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
     """How a provider makes sure that a callback address is ours, before it sends callbacks there.
 
-    `signed` says that its requests are signed like callbacks, and are checked so before they are answered.
-    `secret` is the last part of the name of a secret of its own (`{provider}-verify-token`), if it has one;
-    `answer` gets that secret's versions, else those of the signing secret.
+    `methods` are those of its requests. `answer` gets the versions of a secret; it returns None for any other
+    delivery, and raises NotVerified for a handshake that does not hold. `signed` says that the requests are
+    signed like callbacks, and are checked so before they are answered. `secret` is the last part of the name
+    of a secret of its own (`{provider}-verify-token`); without it `answer` gets the signing secret's
+    versions. `hands_over` says that the provider makes the signing secret and tells it in the handshake.
+    `refusal` is for a provider that minds what stands in a 401.
     """
 
-    @property
-    def signed(self) -> bool: ...
-
-    @property
-    def secret(self) -> str | None: ...
-
-    def answer(self, delivery: Delivery, secrets: Sequence[str]) -> Handshaken | None:
-        """Answer a handshake; None for any other delivery. Raises NotVerified for one that does not hold."""
+    methods: frozenset[str]
+    answer: Callable[[Delivery, Sequence[str]], Handshaken | None]
+    signed: bool = False
+    secret: str | None = None
+    hands_over: bool = False
+    refusal: WebhookAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +150,8 @@ class AccessToken:
 class Access:
     """How an API key is exchanged for an access token, https://www.rfc-editor.org/rfc/rfc6749#section-4.4.
 
-    `request` takes the provider's API address, its API key and the time. `read` raises NotUnderstood.
+    `request` takes the provider's API address, its API key and the time, and raises OperatorError for a key
+    that it cannot use. `read` reads the answer if it is a 2xx, and raises NotUnderstood.
     """
 
     request: Callable[[str, str, datetime], HttpRequest]
@@ -198,67 +212,13 @@ class Provider:
             raise ValueError("a provider has an address, or shows what it looks like")
         if any((one.poll is None) != (one.read_poll is None) for one in self.operations.values()):
             raise ValueError("a poll needs a way to read its answer, and the other way round")
-        unsigned = self.scheme is None and self.completion is Completion.WEBHOOK
-        if unsigned and self.callback_address is CallbackAddress.ACCOUNT:
-            raise ValueError("a provider that does not sign needs our token in an address per job")
-
-
-def parse_object(body: bytes) -> JsonObject:
-    """Read a JSON object as a provider sends it.
-
-    Raises NotUnderstood for anything else: other encodings than UTF-8, NaN, Infinity and numbers as large
-    (1e999), a name that stands twice (https://www.rfc-editor.org/rfc/rfc8259#section-4), nesting deeper
-    than 64. Half a surrogate pair becomes a question mark.
-    """
-    try:
-        value = _parse(body.decode("utf-8"))
-        if b"\\u" in body:  # an escape can name half a character, which nothing could write down again
-            value = _parse(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
-    except RecursionError:
-        raise NotUnderstood("the body is nested too deeply") from None
-    except ValueError:
-        raise NotUnderstood("the body is not UTF-8 JSON") from None
-    if not isinstance(value, dict):
-        raise NotUnderstood("the body is not a JSON object")
-    if _depth(value) > MAX_JSON_DEPTH:
-        raise NotUnderstood("the body is nested too deeply")
-    return value
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - JSON, until it is looked at
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _refuse_constant(_: str) -> None:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _depth(value: JsonValue) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        inner: list[JsonValue] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        level = inner
-    return depth
+        if self.access is not None and self.api_key is None:
+            raise ValueError("an access token is given for an API key")
+        if self.completion is Completion.POLL:
+            if any(one.poll is None for one in self.operations.values()):
+                raise ValueError("a provider that does not call back has to be polled")
+            often = {name: _polled_often(one) for name, one in self.operations.items()}
+            object.__setattr__(self, "operations", often)
 
 
 def declared(model: type[BaseModel], payload: JsonValue) -> JsonObject:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status
+from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status, is_id
 from services.providers.base import clean_text, parse_object, plain_refusal
 
 MAX_TEXT = 255
@@ -26,6 +26,12 @@ def text_at(payload: JsonObject, path: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or clean_text(value) != value:
         raise NotUnderstood(f"there is no usable text at {path}")
     return value
+
+
+def job_id_at(payload: JsonObject, path: str) -> str | None:
+    """Return our own id at a dotted path; None if what stands there can be none of ours."""
+    value = at(payload, path)
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def header_text(delivery: Delivery, name: str) -> str:

@@ -1,10 +1,8 @@
 """Replicate: predictions of machine-learning models, each with its own webhook address."""
 
-import json
 from datetime import timedelta
 from functools import partial
 from typing import Self
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -20,6 +18,7 @@ from services.providers.base import (
     parse_object,
 )
 from services.providers.reading import at, header_text, refusal_in, status_in, text_at, time_from_text, told
+from services.providers.requests import bearer, json_request, segment
 from services.signatures.catalogue import STANDARD_WEBHOOKS
 
 # https://replicate.com/docs/topics/predictions/lifecycle
@@ -77,10 +76,7 @@ def start(job: Start) -> HttpRequest:
     body["webhook_events_filter"] = ["completed"]
     if asked["version"]:
         body["version"] = asked["version"]
-    headers = {"authorization": f"Bearer {job.api_key}", "content-type": "application/json"}
-    return HttpRequest(
-        method="POST", url=f"{job.api_url}/v1/{place}", headers=headers, body=json.dumps(body).encode()
-    )
+    return json_request("POST", f"{job.api_url}/v1/{place}", body, bearer(job.api_key))
 
 
 def read_start(answer: HttpAnswer) -> Started:
@@ -96,8 +92,8 @@ def read_start(answer: HttpAnswer) -> Started:
 def cancel(job: Ask) -> HttpRequest:
     return HttpRequest(
         method="POST",
-        url=f"{job.api_url}/v1/predictions/{quote(job.external_id, safe='')}/cancel",
-        headers={"authorization": f"Bearer {job.api_key}"},
+        url=f"{job.api_url}/v1/predictions/{segment(job.external_id)}/cancel",
+        headers=bearer(job.api_key),
     )
 
 

@@ -8,12 +8,11 @@ requires_payment_method and somebody could still pay it: such a success is a lat
 
 from datetime import timedelta
 from typing import Annotated, Self
-from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
     Ask,
     CallbackAddress,
@@ -26,7 +25,17 @@ from services.providers.base import (
     parse_object,
     plain_refusal,
 )
-from services.providers.reading import at, object_at, refusal_body, status_in, text_at, time_from_unix, told
+from services.providers.reading import (
+    at,
+    job_id_at,
+    object_at,
+    refusal_body,
+    status_in,
+    text_at,
+    time_from_unix,
+    told,
+)
+from services.providers.requests import bearer, form_request, segment
 from services.signatures.catalogue import STRIPE
 
 # https://docs.stripe.com/api/versioning: answers to our requests have this version's shape
@@ -151,7 +160,7 @@ def start_payment(job: Start) -> HttpRequest:
 
 # https://docs.stripe.com/api/payment_intents/cancel
 def cancel_payment(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/payment_intents/{quote(job.external_id, safe='')}/cancel"
+    url = f"{job.api_url}/v1/payment_intents/{segment(job.external_id)}/cancel"
     fields = {"cancellation_reason": "requested_by_customer"}
     return _post(url, fields, job.api_key, key=f"{job.job_id}-cancel")
 
@@ -169,13 +178,9 @@ def start_report(job: Start) -> HttpRequest:
 
 # https://docs.stripe.com/api/authentication and https://docs.stripe.com/api/idempotent_requests
 def _post(url: str, fields: dict[str, str], api_key: str, *, key: str) -> HttpRequest:
-    headers = {
-        "authorization": f"Bearer {api_key}",
-        "content-type": "application/x-www-form-urlencoded",
-        "idempotency-key": key,
-        "stripe-version": API_VERSION,
-    }
-    return HttpRequest(method="POST", url=url, headers=headers, body=urlencode(fields).encode())
+    return form_request(
+        url, fields, {**bearer(api_key), "idempotency-key": key, "stripe-version": API_VERSION}
+    )
 
 
 def read_payment(answer: HttpAnswer) -> Started:
@@ -211,13 +216,12 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
         raise NotUnderstood("events of this type are not about jobs")
     status = status_in(EVENTS, event_type)
     result, failure = _outcome(thing, status, operation)
-    job_id = at(thing, f"metadata.{JOB_ID}")
     callback = Callback(
         event_id=text_at(event, "id"),
         event_type=event_type,
         status=status,
         operation=operation,
-        job_id=job_id if isinstance(job_id, str) and is_id(job_id) else None,
+        job_id=job_id_at(thing, f"metadata.{JOB_ID}"),
         external_id=text_at(thing, "id"),
         occurred_at=time_from_unix(event.get("created")),
         result=result,

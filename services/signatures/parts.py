@@ -30,13 +30,18 @@ class Encoding(StrEnum):
 
     HEX = "hex"
     BASE64 = "base64"
+    BASE64_URL = "base64url"
 
 
 class KeyForm(StrEnum):
-    """How a secret is written: as the key's own text, as base64 that may start with `whsec_`, as hex, …"""
+    """How a secret is written: as the key's own text, as base64 that may start with `whsec_`, as hex, …
+
+    MARKED_BASE64 is base64 if it starts with `whsec_`, and the key's own text if it does not.
+    """
 
     TEXT = "text"
     BASE64 = "base64"
+    MARKED_BASE64 = "marked"
     HEX = "hex"
     NFKD = "nfkd"
 
@@ -53,6 +58,8 @@ def read_key(secret: str, form: KeyForm) -> bytes | None:
     """Read a secret; nothing if it is empty, has blanks around it, or is not written in its form."""
     if secret != secret.strip():
         return None
+    if form is KeyForm.MARKED_BASE64:
+        form = KeyForm.BASE64 if secret.startswith("whsec_") else KeyForm.TEXT
     try:
         match form:
             case KeyForm.TEXT:
@@ -89,16 +96,23 @@ def not_signed(keys: Sequence[bytes], secrets: Sequence[str]) -> Exception:
 
 
 def header(delivery: Delivery, name: str) -> str:
-    """Return a header's value: "" if it is missing; raises NotVerified if it is over 8 KiB."""
+    """Return a header's value: "" if it is missing; raises NotVerified if it is over 8 KiB.
+
+    Blanks around it are no part of it, https://www.rfc-editor.org/rfc/rfc9110#section-5.5.
+    """
     value = delivery.headers.get(name, "")
     if len(value) > MAX_HEADER_LENGTH:
         raise NotVerified(Reason.MALFORMED_SIGNATURE)
-    return value
+    return value.strip(" \t")
 
 
 def write_digest(digest: bytes, encoding: Encoding) -> str:
     """Write a digest as most senders do."""
-    return digest.hex() if encoding is Encoding.HEX else base64.b64encode(digest).decode()
+    if encoding is Encoding.HEX:
+        return digest.hex()
+    if encoding is Encoding.BASE64_URL:
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return base64.b64encode(digest).decode()
 
 
 def same_digest(digest: bytes, texts: Iterable[str], encoding: Encoding) -> bool:
@@ -115,8 +129,23 @@ def spelling(text: str, encoding: Encoding) -> bytes:
     if encoding is Encoding.HEX:
         text = text.lower()
     else:
-        text = text.removesuffix("=").removesuffix("=").translate(_PLAIN_BASE64)
+        if len(text) % 4 == 0:
+            text = text.removesuffix("=").removesuffix("=")
+        text = text.translate(_PLAIN_BASE64)
     return text.encode(errors="replace")
+
+
+def read_digest(text: str, encoding: Encoding) -> bytes | None:
+    """Read bytes as `write_digest` writes them; None for what is not written as exactly those bytes are."""
+    plain = spelling(text, encoding)
+    try:
+        if encoding is Encoding.HEX:
+            found = binascii.a2b_hex(plain)
+        else:
+            found = binascii.a2b_base64(plain + b"=" * (-len(plain) % 4))
+    except ValueError:
+        return None
+    return found if spelling(write_digest(found, encoding), encoding) == plain else None
 
 
 def read_time(text: str, unit: Unit) -> datetime:

@@ -35,7 +35,7 @@ def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
             {
                 "stripe": {"api_url": "api.stripe.com", "key": "x"},
                 "weather": {"start_url": "https://x.example"},
-                "acme": {"start_url": "https://a.example", "auth": "basic"},
+                "acme": {"start_url": "https://a.example", "auth": "digest"},
             },
         )
     assert str(raised.value).splitlines() == [
@@ -43,7 +43,8 @@ def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
         "PROVIDER_STRIPE__API_URL: give an absolute http or https address without a user name",
         "PROVIDER_WEATHER__START_URL: there is no such option; weather takes API_URL",
         "PROVIDER_STRPE__START_URL: is missing, and strpe is not built in (replicate, stripe, weather are)",
-        "PROVIDER_ACME__AUTH: give bearer, none, or header: and a header's name, such as header:X-Api-Key",
+        "PROVIDER_ACME__AUTH: give bearer, basic, none, or header: and a header's name, "
+        "such as header:X-Api-Key",
         "'Bad-Name' cannot name a provider: a-z 0-9 _, a letter first, at most 32 characters",
     ]
 

@@ -1,4 +1,4 @@
-"""The security suite: each scheme of the catalogue is in it, and none can stay out."""
+"""The security suite: each HMAC scheme of the catalogue is in it, and none can stay out."""
 
 import re
 from collections.abc import Mapping
@@ -11,25 +11,63 @@ from hypothesis import strategies as st
 
 from services.errors import NotVerified, OperatorError, Reason
 from services.models import Delivery
-from services.signatures.catalogue import SCHEMES
-from services.signatures.scheme import Scheme
+from services.signatures.catalogue import HMACS as SCHEMES
+from services.signatures.hmacs import Hmac
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # can be read as a text and as base64
-RETIRED = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+# Can be read as a text, as base64 and as hex.
+SECRET = "31f290f6bf0629afe4bb98e31c41e8f6b1c9b0a4cf0d6e7a5ab3f4cd81f09a2e"
+RETIRED = "0b61554081218ac6b21c284254831e6f9b1249862ca616e8d9d1b2c7a4e0f356"
 BODY = b'{"id":"evt_1","amount":2000,"note":"' + b"x" * 200 + b'"}'
 UNSIGNED = Delivery(
     method="POST",
-    url="https://hooks.example.com/api/webhooks/acme",
-    headers={"content-type": "application/json", "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"},
+    url="https://hooks.example.com/api/webhooks/acme?from=them",
+    headers={"content-type": "application/json", "x-pusher-key": "278d425bdf160c739803"},
     body=BODY,
     received_at=NOW,
 )
+TOLERANCES = {
+    "stripe": (300, 300),
+    "standardwebhooks": (300, 300),
+    "svix": (300, 300),
+    "openai": (300, 300),
+    "replicate": (300, 300),
+    "resend": (300, 300),
+    "clerk": (300, 300),
+    "lithic": (300, 300),
+    "polar": (300, 300),
+    "anthropic": (300, 300),
+    "gitlab_signed": (300, 300),
+    "slack": (300, 300),
+    "mux": (300, 300),
+    "zoom": (300, 300),
+    "hubspot_v3": (300, 300),
+    "retell": (300, 300),
+    "sanity": (300, 300),
+    "webflow": (300, 300),
+    "zendesk": (300, 300),
+    "persona": (300, 300),
+    "pusher": (300, 300),
+    "paddle": (5, 5),
+    "linear": (60, 60),
+    "box": (600, 0),
+    "workos": (180, 180),
+    "elevenlabs": (1800, 300),
+    "calendly": (180, 180),
+}
 each_scheme = pytest.mark.parametrize("name", SCHEMES)
+each_tolerance = pytest.mark.parametrize(
+    ("name", "past", "future"), [(name, *edges) for name, edges in TOLERANCES.items()], ids=TOLERANCES
+)
 
 
-def signed(scheme: Scheme, *, secret: str = SECRET, at: datetime = NOW, body: bytes = BODY) -> Delivery:
-    return scheme.sign(replace(UNSIGNED, body=body), secret, at)
+def unsigned(scheme: Hmac) -> Delivery:
+    own = {scheme.id_header: "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"} if scheme.id_header else {}
+    return replace(UNSIGNED, headers={**UNSIGNED.headers, **own})
+
+
+def signed(scheme: Hmac, *, secret: str = SECRET, at: datetime = NOW, body: bytes = BODY) -> Delivery:
+    return scheme.sign(replace(unsigned(scheme), body=body), secret, at)
 
 
 def with_header(delivery: Delivery, name: str, value: str | None) -> Delivery:
@@ -37,17 +75,17 @@ def with_header(delivery: Delivery, name: str, value: str | None) -> Delivery:
     return replace(delivery, headers=headers if value is None else {**headers, name: value})
 
 
-def reason_of(scheme: Scheme, delivery: Delivery, *secrets: str, now: datetime = NOW) -> Reason:
+def reason_of(scheme: Hmac, delivery: Delivery, *secrets: str, now: datetime = NOW) -> Reason:
     with pytest.raises(NotVerified) as refused:
         scheme.verify(delivery, secrets or (SECRET,), now)
     return refused.value.reason
 
 
-def headers_of(scheme: Scheme) -> Mapping[str, str]:
-    signed = scheme.sign(UNSIGNED, SECRET, NOW).headers
-    own = getattr(scheme, "id_header", None)
-    names = [name for name in signed if name not in UNSIGNED.headers or name == own]
-    return {name: signed[name] for name in sorted(names, key=lambda name: "signature" not in name)}
+def headers_of(scheme: Hmac) -> Mapping[str, str]:
+    """Return what the signature covers or stands in, the signature first."""
+    headers = signed(scheme).headers
+    names = [name for name in headers if name not in UNSIGNED.headers]
+    return {name: headers[name] for name in sorted(names, key=lambda name: name != scheme.signature_header)}
 
 
 EACH_HEADER = [(name, header) for name, scheme in SCHEMES.items() for header in headers_of(scheme)]
@@ -61,10 +99,10 @@ def test_what_it_signs_it_verifies(name: str) -> None:
 @each_scheme
 @pytest.mark.parametrize("place", range(0, len(BODY), 7))
 def test_a_change_anywhere_in_the_body_is_refused(name: str, place: int) -> None:
-    changed = bytearray(BODY)
+    delivery = signed(SCHEMES[name])
+    changed = bytearray(delivery.body)
     changed[place] ^= 1
-    delivery = replace(signed(SCHEMES[name]), body=bytes(changed))
-    assert reason_of(SCHEMES[name], delivery) == "wrong_signature"
+    assert reason_of(SCHEMES[name], replace(delivery, body=bytes(changed))) == "wrong_signature"
 
 
 @each_scheme
@@ -78,7 +116,7 @@ def test_a_body_cut_or_grown_is_refused(name: str, body: bytes) -> None:
     assert reason_of(SCHEMES[name], delivery) == "wrong_signature"
 
 
-@each_scheme
+@pytest.mark.parametrize("name", SCHEMES.keys() - {"linear", "pusher", "hubspot_v1", "hubspot_v2"})
 @pytest.mark.parametrize(
     "body", [b"", b"\x00", b"\xff\xfe", BODY * 5000], ids=["empty", "nul", "no-utf-8", "megabyte"]
 )
@@ -112,14 +150,14 @@ def test_without_a_usable_secret_the_operator_must_act(name: str, secrets: list[
     with pytest.raises(OperatorError):
         SCHEMES[name].verify(signed(SCHEMES[name]), secrets, NOW)
     with pytest.raises(OperatorError):
-        SCHEMES[name].verify(UNSIGNED, secrets, NOW)
+        SCHEMES[name].verify(unsigned(SCHEMES[name]), secrets, NOW)
 
 
 @each_scheme
 @pytest.mark.parametrize("secret", ["", " ", SECRET + "\n"], ids=["empty", "blank", "line-end-after"])
 def test_it_does_not_sign_with_a_secret_that_it_would_not_take(name: str, secret: str) -> None:
     with pytest.raises(OperatorError):
-        SCHEMES[name].sign(UNSIGNED, secret, NOW)
+        SCHEMES[name].sign(unsigned(SCHEMES[name]), secret, NOW)
 
 
 @each_scheme
@@ -128,33 +166,31 @@ def test_a_spoilt_secret_beside_a_good_one_loses_nothing_and_lets_nothing_in(nam
     SCHEMES[name].verify(signed(SCHEMES[name]), [SECRET, ""], NOW)
     with pytest.raises(OperatorError):
         SCHEMES[name].verify(signed(SCHEMES[name], secret=RETIRED), ["", SECRET], NOW)
-    assert reason_of(SCHEMES[name], UNSIGNED, "", SECRET) == "no_signature"
+    assert reason_of(SCHEMES[name], unsigned(SCHEMES[name]), "", SECRET) == "no_signature"
 
 
-@each_scheme
-@pytest.mark.parametrize(
-    ("age", "reason"),
-    [
-        (timedelta(seconds=301), "too_old"),
-        (timedelta(days=3650), "too_old"),
-        (timedelta(seconds=-301), "too_new"),
-    ],
-    ids=["301-seconds-old", "ten-years-old", "301-seconds-ahead"],
-)
-def test_rightly_signed_but_too_old_or_too_new_is_refused(name: str, age: timedelta, reason: str) -> None:
-    assert reason_of(SCHEMES[name], signed(SCHEMES[name], at=NOW - age)) == reason
+@each_tolerance
+def test_rightly_signed_but_too_old_or_too_new_is_refused(name: str, past: int, future: int) -> None:
+    scheme = SCHEMES[name]
+    for age, reason in ((past + 1, "too_old"), (315_360_000, "too_old"), (-future - 1, "too_new")):
+        assert reason_of(scheme, signed(scheme, at=NOW - timedelta(seconds=age))) == reason
 
 
-@each_scheme
-@pytest.mark.parametrize("seconds", [300, -300])
-def test_the_edges_of_the_tolerance_are_inside(name: str, seconds: int) -> None:
-    SCHEMES[name].verify(signed(SCHEMES[name], at=NOW - timedelta(seconds=seconds)), [SECRET], NOW)
+@each_tolerance
+def test_the_edges_of_the_tolerance_are_inside(name: str, past: int, future: int) -> None:
+    for age in (past, -future):
+        SCHEMES[name].verify(signed(SCHEMES[name], at=NOW - timedelta(seconds=age)), [SECRET], NOW)
 
 
-@each_scheme
-def test_half_a_second_past_the_tolerance_is_outside(name: str) -> None:
-    late = NOW + timedelta(seconds=300.5)
+@each_tolerance
+def test_half_a_second_past_the_tolerance_is_outside(name: str, past: int, future: int) -> None:
+    late = NOW + timedelta(seconds=past + 0.5)
     assert reason_of(SCHEMES[name], signed(SCHEMES[name]), now=late) == "too_old"
+
+
+@pytest.mark.parametrize("name", SCHEMES.keys() - TOLERANCES.keys())
+def test_a_scheme_without_tolerance_signs_no_time(name: str) -> None:
+    assert signed(SCHEMES[name]) == signed(SCHEMES[name], at=NOW - timedelta(days=1))
 
 
 @pytest.mark.parametrize(("name", "header"), EACH_HEADER)
@@ -231,12 +267,17 @@ def test_an_extended_digest_is_refused(name: str, more: str) -> None:
     assert reason == "wrong_signature"
 
 
-@each_scheme
-@pytest.mark.parametrize("version", ["v0", "v1a", "v2", "V1", ""])
+VERSIONED = [
+    name for name in SCHEMES if re.search(r"\bv[01][=,]", "".join(headers_of(SCHEMES[name]).values()))
+]
+
+
+@pytest.mark.parametrize("name", VERSIONED)
+@pytest.mark.parametrize("version", ["v9", "v1a", "v2", "V1", ""])
 def test_another_version_is_refused(name: str, version: str) -> None:
     delivery = signed(SCHEMES[name])
     header = next(iter(headers_of(SCHEMES[name])))
-    value = re.sub(r"v1([=,])", rf"{version}\1", delivery.headers[header])
+    value = re.sub(r"\bv[01]([=,])", rf"{version}\1", delivery.headers[header])
     assert reason_of(SCHEMES[name], with_header(delivery, header, value)) == "malformed_signature"
 
 
@@ -244,7 +285,10 @@ def test_another_version_is_refused(name: str, version: str) -> None:
 def test_a_signature_made_for_one_delivery_does_not_fit_another(name: str) -> None:
     scheme = SCHEMES[name]
     stolen = {header: signed(scheme, body=b"{}").headers[header] for header in headers_of(scheme)}
-    assert reason_of(scheme, replace(UNSIGNED, headers={**UNSIGNED.headers, **stolen})) == "wrong_signature"
+    assert (
+        reason_of(scheme, replace(unsigned(scheme), headers={**unsigned(scheme).headers, **stolen}))
+        == "wrong_signature"
+    )
 
 
 @each_scheme
