@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -57,6 +58,8 @@ class Attempt:
             )
         try:
             callback_url = await self._callback_url(provider, job)
+            told = provider.signing_secret if provider.tells_secret else None
+            secret = await self.secrets.newest(told) if told else ""
             key, budget = await self.credentials.current(provider, budget=operation.start_budget)
             request = operation.start(
                 Start(
@@ -65,6 +68,7 @@ class Attempt:
                     api_url=provider.api_url,
                     api_key=key,
                     callback_url=callback_url,
+                    signing_secret=secret,
                 )
             )
         except NotSent as error:
@@ -176,6 +180,9 @@ def read_answer(
     in_use = answer.status == 409 and operation.idempotent  # the first request with this key is not done
     if answer.status in PASSING or answer.status >= 500 or in_use:
         return PutOff(failure=failed, retry_after=wait)
+    if operation.read_duplicate:
+        with suppress(NotUnderstood):
+            return Answered(started=operation.read_duplicate(answer), elapsed=answer.elapsed)
     return Refused(failure=provider.refusal(answer))
 
 

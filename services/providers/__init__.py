@@ -11,8 +11,26 @@ from services.providers.base import Provider
 from services.providers.options import check_url, setting
 
 BUILT_IN = (
+    "apify",
+    "assemblyai",
+    "cloudconvert",
+    "deepgram",
+    "docusign",
+    "elevenlabs",
+    "fal",
+    "github",
+    "mux",
+    "onfido",
+    "openai",
+    "paypal",
+    "plaid",
     "replicate",
+    "sendgrid",
+    "shopify",
+    "square",
     "stripe",
+    "transloadit",
+    "twilio",
     "weather",
 )
 """Each is a module beside this one, imported when it is enabled: a cold start pays for no other."""

@@ -30,13 +30,17 @@ class CallbackAddress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a start request is built from. `job_id` is the idempotency key too."""
+    """What a start request is built from.
+
+    `job_id` is the idempotency key too. `signing_secret` is "" but for a provider that is told it.
+    """
 
     job_id: str
     input: BaseModel
     api_url: str
     api_key: str = field(repr=False)
     callback_url: str = field(repr=False)
+    signing_secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,9 @@ class Ask:
 class Operation:
     """One kind of job that a provider does.
 
-    `idempotent`: the provider acts once for one job id, however often the start is sent.
+    `idempotent`: the provider acts once for one job id, however often the start is sent. `read_duplicate` is
+    for one that refuses a repeated start: it reads the refusal as an answer to the first, and raises
+    NotUnderstood for any other.
     `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole. `poll` asks how a job
     stands, and `read_poll` reads the answer; an operation with thin callbacks needs them. A job is asked
     about `poll_after` from its start's answer on, then at growing intervals of at most `poll_every`: less
@@ -75,6 +81,7 @@ class Operation:
     result: type[BaseModel]
     start: Callable[[Start], HttpRequest]
     read_start: Callable[[HttpAnswer], Started]
+    read_duplicate: Callable[[HttpAnswer], Started] | None = None
     cancel: Callable[[Ask], HttpRequest] | None = None
     poll: Callable[[Ask], HttpRequest] | None = None
     read_poll: Callable[[HttpAnswer], Started] | None = None
@@ -175,8 +182,9 @@ class Provider:
     `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood.
     `refusal` turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets.
     `api_key` and `signing_secret` are names of secrets; with `access`, requests get the token that the API
-    key is exchanged for. Without an `api_url` the operator has to set it, as `api_url_example` shows. The
-    last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
+    key is exchanged for, and with `tells_secret`, each start gets the signing secret, for the provider to
+    send it with its callbacks. Without an `api_url` the operator has to set it, as `api_url_example` shows.
+    The last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
     delivery, whether it promises order.
     """
 
@@ -191,6 +199,7 @@ class Provider:
     access: Access | None = None
     scheme: Scheme | None = None
     signing_secret: str | None = None
+    tells_secret: bool = False
     callback_address: CallbackAddress = CallbackAddress.PER_JOB
     read: Callable[[Delivery], tuple[Callback, ...]] = no_callbacks
     refusal: Callable[[HttpAnswer], Failure] = plain_refusal
@@ -208,6 +217,8 @@ class Provider:
         fetched = self.scheme is not None and self.scheme.key_source is not None
         if not fetched and (self.scheme is None) != (self.signing_secret is None):
             raise ValueError("a scheme needs the name of its secret, and the other way round")
+        if self.tells_secret and self.signing_secret is None:
+            raise ValueError("only a secret can be told that has a name")
         if not self.api_url and not self.api_url_example:
             raise ValueError("a provider has an address, or shows what it looks like")
         if any((one.poll is None) != (one.read_poll is None) for one in self.operations.values()):

@@ -79,13 +79,19 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/v1/{place}", body, bearer(job.api_key))
 
 
-def read_start(answer: HttpAnswer) -> Started:
+def read_answer(answer: HttpAnswer) -> Started:
     prediction = parse_object(answer.body)
     external_id, status = text_at(prediction, "id"), status_in(STATUSES, prediction.get("status"))
     if not status.settled:
         return Started(external_id=external_id)
     result, failure = _outcome(prediction, status)
     return Started(external_id=external_id, status=status, result=result, failure=failure)
+
+
+# https://replicate.com/docs/reference/http#predictions.get
+def poll(job: Ask) -> HttpRequest:
+    url = f"{job.api_url}/v1/predictions/{segment(job.external_id)}"
+    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
 
 
 # https://replicate.com/docs/reference/http#predictions.cancel
@@ -138,7 +144,15 @@ PROVIDER = Provider(
     signing_secret="replicate-signing-secret",  # noqa: S106 - the secret's name
     operations={
         "prediction": Operation(
-            input=PredictionInput, result=Prediction, start=start, read_start=read_start, cancel=cancel
+            input=PredictionInput,
+            result=Prediction,
+            start=start,
+            read_start=read_answer,
+            cancel=cancel,
+            poll=poll,
+            read_poll=read_answer,
+            # https://replicate.com/docs/topics/predictions/data-retention: what came out is kept for an hour
+            poll_every=timedelta(minutes=20),
         )
     },
     default_operation="prediction",

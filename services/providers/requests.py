@@ -1,6 +1,7 @@
 """How requests to providers are written."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
@@ -28,6 +29,19 @@ def form_request(url: str, fields: Mapping[str, object], headers: Mapping[str, s
     """Write a POST of a form; a list gives its field once for each item."""
     sent = {**headers, "content-type": "application/x-www-form-urlencoded"}
     return HttpRequest(method="POST", url=url, headers=sent, body=urlencode(fields, doseq=True).encode())
+
+
+def multipart_request(url: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> HttpRequest:
+    """Write a POST of a form as multipart/form-data, https://www.rfc-editor.org/rfc/rfc7578."""
+    boundary = hashlib.sha256(json.dumps(dict(fields)).encode()).hexdigest()  # so that no value contains it
+    parts = [
+        f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    sent = {**headers, "content-type": f"multipart/form-data; boundary={boundary}"}
+    return HttpRequest(
+        method="POST", url=url, headers=sent, body="".join([*parts, f"--{boundary}--\r\n"]).encode()
+    )
 
 
 def segment(text: str) -> str:

@@ -26,6 +26,7 @@ from services.providers.base import (
     plain_refusal,
 )
 from services.providers.reading import (
+    JOB_ID,
     at,
     job_id_at,
     object_at,
@@ -40,7 +41,6 @@ from services.signatures.catalogue import STRIPE
 
 # https://docs.stripe.com/api/versioning: answers to our requests have this version's shape
 API_VERSION = "2026-10-28.endive"
-JOB_ID = "hookbus_job_id"
 
 # https://docs.stripe.com/api/events/types
 EVENTS = {
@@ -165,6 +165,11 @@ def cancel_payment(job: Ask) -> HttpRequest:
     return _post(url, fields, job.api_key, key=f"{job.job_id}-cancel")
 
 
+# https://docs.stripe.com/api/payment_intents/retrieve
+def poll_payment(job: Ask) -> HttpRequest:
+    return _get(job, "payment_intents")
+
+
 def start_report(job: Start) -> HttpRequest:
     asked = job.input.model_dump(exclude_none=True)
     fields = {"report_type": asked["report_type"]}
@@ -176,11 +181,22 @@ def start_report(job: Start) -> HttpRequest:
     return _post(f"{job.api_url}/v1/reporting/report_runs", fields, job.api_key, key=job.job_id)
 
 
+# https://docs.stripe.com/api/reporting/report_run/retrieve
+def poll_report(job: Ask) -> HttpRequest:
+    return _get(job, "reporting/report_runs")
+
+
 # https://docs.stripe.com/api/authentication and https://docs.stripe.com/api/idempotent_requests
 def _post(url: str, fields: dict[str, str], api_key: str, *, key: str) -> HttpRequest:
     return form_request(
         url, fields, {**bearer(api_key), "idempotency-key": key, "stripe-version": API_VERSION}
     )
+
+
+def _get(job: Ask, place: str) -> HttpRequest:
+    url = f"{job.api_url}/v1/{place}/{segment(job.external_id)}"
+    headers = {**bearer(job.api_key), "stripe-version": API_VERSION}
+    return HttpRequest(method="GET", url=url, headers=headers)
 
 
 def read_payment(answer: HttpAnswer) -> Started:
@@ -274,6 +290,8 @@ PROVIDER = Provider(
             start=start_payment,
             read_start=read_payment,
             cancel=cancel_payment,
+            poll=poll_payment,
+            read_poll=read_payment,
             idempotent=True,
         ),
         "report": Operation(
@@ -281,6 +299,8 @@ PROVIDER = Provider(
             result=Report,
             start=start_report,
             read_start=read_report,
+            poll=poll_report,
+            read_poll=read_report,
             idempotent=True,
         ),
     },

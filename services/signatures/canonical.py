@@ -133,7 +133,8 @@ def _request(delivery: Delivery, names: Sequence[str]) -> bytes:
 
     https://github.com/contentful/node-apps-toolkit/blob/main/src/requests/sign-request.ts
     """
-    names = sorted(names)
+    # Their own two are always signed, listed or not: else another header could tell of them instead.
+    names = sorted({*names, *_ALWAYS_SIGNED})
     if not all(name in delivery.headers for name in names):
         raise NotVerified(Reason.MALFORMED_SIGNATURE)
     values = {name: header(delivery, name) for name in names}

@@ -142,6 +142,7 @@ HMACS: Mapping[str, Hmac] = {
         encoding=Encoding.BASE64,
         past=timedelta(minutes=10),
         future=timedelta(0),  # as its libraries have it
+        whole_seconds=True,
     ),
     # https://workos.com/docs/events/data-syncing/webhooks
     "workos": Hmac(
@@ -314,7 +315,13 @@ PUBLIC_KEYS: Mapping[str, Scheme] = {
         past=timedelta(minutes=65), future=timedelta(minutes=5), key_source=SNS_CERTIFICATES
     ),
     # https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod
-    "paypal": PayPalTransmissions(key_source=PAYPAL_CERTIFICATES, binds_nothing=True),
+    # A delivery is repeated for three days, and nothing says that its transmission gets a new time.
+    "paypal": PayPalTransmissions(
+        past=timedelta(days=3),
+        future=timedelta(minutes=5),
+        key_source=PAYPAL_CERTIFICATES,
+        binds_nothing=True,
+    ),
 }
 
 JWTS: Mapping[str, Scheme] = {
@@ -359,7 +366,7 @@ JWTS: Mapping[str, Scheme] = {
         issuer_in_secret=True,
         sent=("nbf", "exp"),
         required=("exp",),
-        leeway=timedelta(seconds=10),
+        leeway=timedelta(minutes=1),  # as its library for Python has it; the one for Node has ten seconds
     ),
     # https://developers.messagebird.com/api/#verifying-http-requests
     "messagebird": Jwt(

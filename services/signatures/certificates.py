@@ -143,8 +143,8 @@ class PayPalTransmissions(Declared):
     The secret is the webhook's id. A CRC-32 binds no body: other bodies with the same one are easily found.
     """
 
-    past: timedelta = timedelta(minutes=5)
-    future: timedelta = timedelta(minutes=5)
+    past: timedelta
+    future: timedelta
 
     def verify(
         self, delivery: Delivery, secrets: Sequence[str], now: datetime, keys: Sequence[bytes] = ()

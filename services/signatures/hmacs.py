@@ -127,7 +127,7 @@ class Hmac(Declared):
     `template` is the signed content, with `%(body)b`, `%(timestamp)b`, `%(id)b`, `%(method)b` and `%(url)b`
     in it. A timestamp that it asks for stands in `timestamp_header`, else in the signature header; one that
     only the body holds is named by `timestamp_member`. `past` and `future` are the ages that are still
-    accepted, edges included.
+    accepted, edges included; `whole_seconds` says that they count between whole seconds.
 
     `more_signature_headers` hold further signatures, `header_aliases` are other names for headers that are
     missing, and `further_headers` must be there with these values (any, where the value is empty).
@@ -154,6 +154,7 @@ class Hmac(Declared):
     keyless: bool = False
     past: timedelta = timedelta(minutes=5)
     future: timedelta = timedelta(minutes=5)
+    whole_seconds: bool = False
 
     def verify(
         self,
@@ -240,6 +241,8 @@ class Hmac(Declared):
             raise NotVerified(Reason.WRONG_SIGNATURE)
         if self.timestamp_member:
             sent_at = read_time(_member(delivery.body, self.timestamp_member), self.unit)
+        if sent_at and self.whole_seconds:
+            sent_at, now = (moment.replace(microsecond=0) for moment in (sent_at, now))
         if sent_at:
             check_age(sent_at, now, past=self.past, future=self.future)
 

@@ -9,9 +9,22 @@ from services.access import read_retry_after
 from services.attempt import read_answer, read_poll_answer
 from services.errors import AnswerLost, NotSent, Unavailable
 from services.lifecycle import Answered, Lost, PutOff, Refused
-from services.models import Failure, HttpAnswer, Message, Status
-from services.providers.base import Completion, Operation, Started
-from tests.unit.conftest import ACME, ASKED, NOW, POLLABLE, POLLED, WORK, World, answer, request, said
+from services.models import Failure, HttpAnswer, HttpRequest, Message, Status
+from services.providers.base import Completion, Operation, Start, Started
+from tests.unit.conftest import (
+    ACME,
+    ASKED,
+    NOW,
+    POLLABLE,
+    POLLED,
+    SECRET,
+    WORK,
+    World,
+    answer,
+    request,
+    said,
+    start_work,
+)
 
 IDEMPOTENT = replace(WORK, idempotent=True)
 
@@ -48,6 +61,15 @@ def test_a_status_is_sorted(status: int, otherwise: type, idempotent: type) -> N
 @pytest.mark.parametrize("body", [b"", b"{", b"{}"])
 def test_a_success_that_nobody_can_read_may_have_started_the_job(body: bytes) -> None:
     assert isinstance(read_answer(ACME, WORK, HttpAnswer(status=200, body=body), NOW), Lost)
+
+
+def test_a_start_that_was_taken_before_is_answered_and_not_refused() -> None:
+    known = replace(IDEMPOTENT, read_duplicate=WORK.read_start)
+    told = read_answer(ACME, known, answer({"id": "x_1"}, 400), NOW)
+    assert isinstance(told, Answered)
+    assert (told.started.external_id, told.started.status) == ("x_1", "running")
+    assert isinstance(read_answer(ACME, known, answer({"error": "no"}, 400), NOW), Refused)
+    assert isinstance(read_answer(ACME, IDEMPOTENT, answer({"id": "x_1"}, 400), NOW), Refused)
 
 
 @pytest.mark.parametrize(
@@ -302,3 +324,19 @@ async def test_a_bug_of_ours_in_a_poll_does_not_keep_a_job_from_its_deadline(
     assert "poll.broken" in [record.message for record in caplog.records]
     assert "4242" not in "".join(str(vars(record)) for record in caplog.records)
     assert [e.detail for e in (await world.job(job_id)).history][-2:] == ["poll_broken", "deadline"]
+
+
+@pytest.mark.parametrize(("tells", "told"), [(False, ""), (True, SECRET)], ids=["kept", "told"])
+async def test_a_signing_secret_is_told_only_to_a_provider_that_sends_it_along(
+    world: World, *, tells: bool, told: str
+) -> None:
+    heard: list[str] = []
+
+    def listen(start: Start) -> HttpRequest:
+        heard.append(start.signing_secret)
+        return start_work(start)
+
+    provider = replace(ACME, operations={"work": replace(WORK, start=listen)}, tells_secret=tells)
+    object.__setattr__(world.jobs.attempt, "providers", {"acme": provider})
+    await world.start()
+    assert heard == [told]

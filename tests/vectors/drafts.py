@@ -118,7 +118,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """One scheme: its form, its judge, and where the two differ from ours.
+    """One scheme: its form, its judge, who else is asked, and where they differ from ours.
 
     `past` and `future` are the tolerance in ms, None without a timestamp. `stricter` and `wider` say, by
     case, why our verdict is not the judge's: each must be needed, and no other difference may be.
@@ -136,6 +136,7 @@ class Sender:
     unit: Unit = "s"
     past: int | None = None
     future: int | None = None
+    second: Judge | None = None
     several: bool = False
     url_signed: bool = False
     method_signed: bool = False

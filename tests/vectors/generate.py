@@ -1,7 +1,7 @@
 """Makes the vectors: python -m tests.vectors.generate [scheme…]; README.md says what it needs.
 
 Each request is signed and changed as its draft says, and put before the scheme's judge. The generator stops
-where the judge differs from the draft's verdict without a reason in the sender's `stricter` or `wider`, and
+where a judge differs from the draft's verdict without a reason in the sender's `stricter` or `wider`, and
 where a reason is no longer needed.
 """
 
@@ -17,11 +17,19 @@ TABLE = "| scheme | cases | judged by |\n|---|---|---|\n"
 
 
 def make(sender: Sender) -> list[Case]:
-    """Make a scheme's cases; raises SystemExit where the judge does not agree."""
+    """Make a scheme's cases; raises SystemExit where a judge does not agree."""
     drafts = list(drafts_of(sender))
     questions = [_question(sender, draft) for draft in drafts]
-    answers = sender.judge.accepts(questions)
-    problems = [*_unknown(sender, drafts), *_differences(sender, drafts, answers)]
+    judges = [sender.judge, *([sender.second] if sender.second else [])]
+    answers = list(zip(*(judge.accepts(questions) for judge in judges), strict=True))
+    told = [
+        "; ".join(
+            f"{judge.name} {'accepts' if yes else 'refuses'} it"
+            for judge, yes in zip(judges, each, strict=True)
+        )
+        for each in answers
+    ]
+    problems = [*_unknown(sender, drafts), *_differences(sender, drafts, answers, told)]
     if problems:
         raise SystemExit("\n".join(f"{sender.scheme}: {problem}" for problem in problems))
     return [
@@ -35,11 +43,11 @@ def make(sender: Sender) -> list[Case]:
             keys=question.keys,
             now=question.now,
             verdict=draft.verdict,
-            judged_by=f"{sender.judge.name} {'accepts' if accepted else 'refuses'} it",
+            judged_by=judged_by,
             stricter=sender.stricter.get(draft.name, ""),
             wider=sender.wider.get(draft.name, ""),
         )
-        for draft, question, accepted in zip(drafts, questions, answers, strict=True)
+        for draft, question, judged_by in zip(drafts, questions, told, strict=True)
     ]
 
 
@@ -59,14 +67,15 @@ def _unknown(sender: Sender, drafts: Sequence[Draft]) -> list[str]:
     return [f"no case is named {name}" for name in told] + [f"two cases are named {name}" for name in twice]
 
 
-def _differences(sender: Sender, drafts: Sequence[Draft], answers: Sequence[bool]) -> list[str]:
+def _differences(
+    sender: Sender, drafts: Sequence[Draft], answers: Sequence[Sequence[bool]], told: Sequence[str]
+) -> list[str]:
     problems = []
-    for draft, accepted in zip(drafts, answers, strict=True):
-        stricter = accepted and draft.verdict != "verified"
-        wider = not accepted and draft.verdict == "verified"
+    for draft, each, judged_by in zip(drafts, answers, told, strict=True):
+        stricter = any(each) and draft.verdict != "verified"
+        wider = not all(each) and draft.verdict == "verified"
         if stricter != (draft.name in sender.stricter) or wider != (draft.name in sender.wider):
-            word = "accepts" if accepted else "refuses"
-            problems.append(f"{draft.name}: {sender.judge.name} {word} it, we say {draft.verdict}")
+            problems.append(f"{draft.name}: {judged_by}, we say {draft.verdict}")
     return problems
 
 
@@ -76,8 +85,8 @@ def write_table() -> None:
     rows = []
     for scheme in schemes():
         cases = read_cases(scheme)
-        judge = cases[0].judged_by.rpartition(" ")[0].rpartition(" ")[0]
-        rows.append(f"| {scheme} | {len(cases)} | {judge} |\n")
+        judges = [told.rsplit(" ", 2)[0] for told in cases[0].judged_by.split("; ")]
+        rows.append(f"| {scheme} | {len(cases)} | {', '.join(judges)} |\n")
     README.write_text(before + TABLE + "".join(rows))
 
 

@@ -16,10 +16,11 @@ STRIPE = built_in("stripe")
     [
         {"signing_secret": None},
         {"scheme": None},
+        {"scheme": None, "signing_secret": None, "tells_secret": True},
         {"default_operation": "fly"},
         {"name": "Stripe"},
     ],
-    ids=["no secret", "no scheme", "no such operation", "upper case"],
+    ids=["no secret", "no scheme", "no secret to tell", "no such operation", "upper case"],
 )
 def test_a_provider_that_could_not_be_safe_cannot_be_declared(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):

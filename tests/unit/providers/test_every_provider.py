@@ -60,6 +60,25 @@ class Form:
     closed: Callable[[Any], bytes]
 
 
+def opened_parts(body: bytes) -> dict[str, Any]:
+    """The fields of a multipart form with the boundary `sample`; a field whose text is JSON is opened too."""
+    found = {}
+    for part in body.decode().split("--sample")[1:-1]:
+        head, _, text = part.removesuffix("\r\n").partition("\r\n\r\n")
+        found[head.split('"')[1]] = json.loads(text) if text.startswith("{") else text
+    return found
+
+
+def closed_parts(value: Any) -> bytes:
+    fields = value if isinstance(value, dict) else {}
+    parts = [
+        f'--sample\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        f"{text if isinstance(text, str) else json.dumps(text)}\r\n"
+        for name, text in fields.items()
+    ]
+    return "".join([*parts, "--sample--\r\n"]).encode(errors="replace")
+
+
 FORMS = {
     "json": Form(
         content_type="application/json",
@@ -70,6 +89,17 @@ FORMS = {
         content_type="application/x-www-form-urlencoded",
         opened=lambda body: dict(parse_qsl(body.decode(), keep_blank_values=True)),
         closed=lambda value: urlencode(value if isinstance(value, dict) else {}, errors="replace").encode(),
+    ),
+    "multipart": Form(
+        content_type="multipart/form-data; boundary=sample", opened=opened_parts, closed=closed_parts
+    ),
+    # The headers of an answer that has no body.
+    "head": Form(
+        content_type="text/plain",
+        opened=lambda body: dict(line.split(": ", 1) for line in body.decode().splitlines() if ": " in line),
+        closed=lambda value: "\n".join(
+            f"{name}: {text}" for name, text in (value if isinstance(value, dict) else {}).items()
+        ).encode(errors="replace"),
     ),
 }
 """By the suffix of a sample's file."""
@@ -95,8 +125,18 @@ def spoiled(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 def delivered(body: bytes, message_id: str = "msg_1", form: str = "json") -> Delivery:
-    headers = {"webhook-id": message_id, "content-type": FORMS[form].content_type}
+    headers = {
+        "webhook-id": message_id,
+        "paypal-transmission-id": message_id,
+        "content-type": FORMS[form].content_type,
+    }
     return Delivery(method="POST", url="https://x.example/", headers=headers, body=body, received_at=NOW)
+
+
+def answered(body: bytes, form: str = "json") -> HttpAnswer:
+    if form == "head":
+        return HttpAnswer(status=200, headers=FORMS[form].opened(body))
+    return HttpAnswer(status=200, body=body)
 
 
 def answer_readers(provider: Provider, kind: str) -> list[Callable[[HttpAnswer], Started]]:
@@ -112,10 +152,10 @@ def read(provider: Provider, body: bytes, message_id: str = "msg_1", form: str =
             json.dumps(event.data, allow_nan=False, ensure_ascii=False).encode()
 
 
-def read_answers(provider: Provider, body: bytes) -> None:
+def read_answers(provider: Provider, body: bytes, form: str = "json") -> None:
     for read_answer in (*answer_readers(provider, "start"), *answer_readers(provider, "poll")):
         with contextlib.suppress(NotUnderstood):
-            read_answer(HttpAnswer(status=200, body=body))
+            read_answer(answered(body, form))
     assert provider.refusal(HttpAnswer(status=400, body=body)).message
 
 
@@ -162,7 +202,7 @@ def test_a_sample_with_any_part_spoiled_is_read_or_not_understood(name: str, dat
         value = spoiled(value, data.draw(st.sampled_from(paths(value))), data.draw(anything))
     body = FORMS[form].closed(value)
     read(EVERY[name], body, form=form)
-    read_answers(EVERY[name], body)
+    read_answers(EVERY[name], body, form)
 
 
 @each_provider
@@ -177,11 +217,11 @@ def test_any_bytes_and_any_id_are_read_or_not_understood(name: str, body: bytes,
 def test_its_answers_are_understood(name: str, kind: str) -> None:
     readers = answer_readers(EVERY[name], kind)
     assert bool(samples(name, kind)) == bool(readers)
-    for _, body in samples(name, kind):
+    for form, body in samples(name, kind):
         told = []
         for read_answer in readers:
             with contextlib.suppress(NotUnderstood):
-                told.append(read_answer(HttpAnswer(status=200, body=body)))
+                told.append(read_answer(answered(body, form)))
         assert told
 
 
@@ -204,5 +244,5 @@ def test_its_input_is_described_for_callers(provider: Provider, operation: Opera
 def test_it_names_its_secrets_as_the_vault_takes_them(name: str) -> None:
     provider = EVERY[name]
     names = [one for one in (provider.api_key, provider.signing_secret) if one]
-    assert all(one.replace("-", "").isalnum() and one.startswith(name) for one in names)
+    assert all(one.replace("-", "").isalnum() and one.startswith(name.replace("_", "-")) for one in names)
     assert provider.documentation.startswith("https://")

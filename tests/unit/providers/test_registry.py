@@ -42,7 +42,7 @@ def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
         "PROVIDER_STRIPE__KEY: there is no such option; stripe takes API_URL",
         "PROVIDER_STRIPE__API_URL: give an absolute http or https address without a user name",
         "PROVIDER_WEATHER__START_URL: there is no such option; weather takes API_URL",
-        "PROVIDER_STRPE__START_URL: is missing, and strpe is not built in (replicate, stripe, weather are)",
+        f"PROVIDER_STRPE__START_URL: is missing, and strpe is not built in ({', '.join(BUILT_IN)} are)",
         "PROVIDER_ACME__AUTH: give bearer, basic, none, or header: and a header's name, "
         "such as header:X-Api-Key",
         "'Bad-Name' cannot name a provider: a-z 0-9 _, a letter first, at most 32 characters",

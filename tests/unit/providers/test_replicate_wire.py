@@ -170,6 +170,34 @@ def test_cancelling_names_the_prediction_and_nothing_else_by_it() -> None:
     assert (request.method, request.headers) == ("POST", {"authorization": "Bearer r8"})
 
 
+def test_a_prediction_is_polled_while_what_came_out_is_still_kept() -> None:
+    assert OPERATION.poll is not None
+    request = OPERATION.poll(
+        Ask(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
+    )
+    assert (request.method, request.url, request.headers, request.body) == (
+        "GET",
+        "https://api.replicate.com/v1/predictions/u%2F..%2Fx%3F",
+        {"authorization": "Bearer r8"},
+        b"",
+    )
+    assert OPERATION.poll_every == timedelta(minutes=20)
+
+
+def test_a_polled_prediction_is_read_like_an_answer_to_a_start() -> None:
+    assert OPERATION.read_poll is not None
+    found = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "poll.running")))
+    assert (found.external_id, found.status) == ("ufawqhfynnddngldkgtslldrkq", "running")
+    found = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "poll.succeeded")))
+    assert found.status == "succeeded"
+    assert found.result is not None
+    assert found.result["output"] == ["https://replicate.delivery/pbxt/8x/out-0.png"]
+    failed = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "callback.failed")))
+    assert failed.failure == Failure(
+        code="prediction_failed", message="CUDA out of memory. Tried to allocate 20.00 GiB"
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code", "message"),
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from services.models import HttpRequest
-from services.providers.requests import basic, bearer, form_request, json_request, segment
+from services.providers.requests import basic, bearer, form_request, json_request, multipart_request, segment
 
 
 def test_a_token_and_a_password_stand_in_the_header_that_is_theirs() -> None:
@@ -42,3 +42,16 @@ def test_a_form_says_that_it_is_one_and_gives_lists_field_by_field() -> None:
 )
 def test_a_segment_neither_ends_nor_climbs(text: str, written: str) -> None:
     assert segment(text) == written
+
+
+def test_a_multipart_form_is_parted_by_what_none_of_its_values_holds() -> None:
+    request = multipart_request("https://x.example/a", {"a": "1\r\n--", "b": "é"}, {"x-key": "k"})
+    boundary = "85814567d13862193f5f1664332287c1525a9ecd5504c30c81c8619fec52e6d0"
+    assert request.headers == {"x-key": "k", "content-type": f"multipart/form-data; boundary={boundary}"}
+    assert (
+        request.body
+        == (
+            f'--{boundary}\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--\r\n'
+            f'--{boundary}\r\ncontent-disposition: form-data; name="b"\r\n\r\né\r\n--{boundary}--\r\n'
+        ).encode()
+    )

@@ -305,6 +305,41 @@ def test_a_start_answer_without_an_id_is_not_understood(operation: Any, body: by
         operation.read_start(HttpAnswer(status=200, body=body))
 
 
+@pytest.mark.parametrize(
+    ("operation", "place"),
+    [(PAYMENT, "payment_intents"), (REPORT, "reporting/report_runs")],
+    ids=["payment", "report"],
+)
+def test_a_payment_and_a_report_are_polled_where_they_lie(operation: Any, place: str) -> None:
+    request = operation.poll(
+        Ask(job_id="job_1", external_id="x_1/y", api_url="https://api.stripe.com", api_key="sk")
+    )
+    assert (request.method, request.url, request.body) == (
+        "GET",
+        f"https://api.stripe.com/v1/{place}/x_1%2Fy",
+        b"",
+    )
+    assert request.headers == {"authorization": "Bearer sk", "stripe-version": "2026-10-28.endive"}
+
+
+def test_a_polled_payment_says_how_it_stands() -> None:
+    assert PAYMENT.read_poll is not None
+    found = PAYMENT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.running")))
+    assert (found.external_id, found.status) == ("pi_3MtwBwLkdIwHu7ix28a3tqPa", "running")
+    found = PAYMENT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.succeeded")))
+    assert found.status is Status.SUCCEEDED
+    assert found.result is not None
+    assert found.result["amount_received"] == 2000
+
+
+def test_a_polled_report_says_where_it_lies() -> None:
+    assert REPORT.read_poll is not None
+    found = REPORT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.report_succeeded")))
+    assert (found.external_id, found.status) == ("frr_1MtwRsLkdIwHu7ixuXfKmXpS", "succeeded")
+    assert found.result is not None
+    assert found.result["report_type"] == "balance.summary.1"
+
+
 def test_a_payment_is_canceled_once() -> None:
     assert PAYMENT.cancel is not None
     request = PAYMENT.cancel(

@@ -18,7 +18,12 @@ from cryptography.x509.oid import NameOID
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 TOPIC = "arn:aws:sns:us-west-2:123456789012:MyTopic"
 WEBHOOK_ID = "1JE4291016473214C"
-SHARED = ("s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t", "0ld-0ld-0ld-0ld-0ld-0ld-0ld-0ld-0ld")
+NAMES = {"aws_sns": (TOPIC, f"{TOPIC}2"), "paypal": (WEBHOOK_ID, f"{WEBHOOK_ID}2")}
+# Each can be read as a text, as base64 and as hex.
+SHARED = (
+    "31f290f6bf0629afe4bb98e31c41e8f6b1c9b0a4cf0d6e7a5ab3f4cd81f09a2e",
+    "0b61554081218ac6b21c284254831e6f9b1249862ca616e8d9d1b2c7a4e0f356",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +128,11 @@ def _party(scheme: str, number: int) -> Party:
         "livekit": Party(
             private=f"APIabc12{number}:{SHARED[number]}", secrets=(f"APIabc12{number}:{SHARED[number]}",)
         ),
+        "deepgram_basic": Party(private=f"hooks:p{number}", secrets=(f"hooks:p{number}",)),
     }
     if scheme in made:
         return made[scheme]
-    if scheme in {"aws_sns", "paypal"}:
-        name = TOPIC if scheme == "aws_sns" else WEBHOOK_ID
-        key = rsa_key(number)
+    if scheme in NAMES:
+        name, key = NAMES[scheme][number], rsa_key(number)
         return Party(private=f"{name}\n{pem(key)}", secrets=(name,), keys=(certificate(key),))
     return Party(private=SHARED[number], secrets=(SHARED[number],))

@@ -478,6 +478,19 @@ def test_milliseconds_are_counted() -> None:
     assert reason_of("hubspot_v3", shorter) == "wrong_signature"
 
 
+def test_box_counts_whole_seconds() -> None:
+    verify("box", sent("box"), NOW + timedelta(seconds=600.999))
+    assert reason_of("box", sent("box"), NOW + timedelta(seconds=601)) == "too_old"
+    assert reason_of("box", sent("box"), NOW - timedelta(seconds=0.001)) == "too_new"
+    late_in_its_second = sent(
+        "box",
+        box_delivery_timestamp="2023-11-14T22:13:20.999Z",
+        box_signature_primary="FADaZVaqHJRBLlbC7ehPGcTM6TAbAlkKCNztEuVeik8=",
+    )
+    verify("box", late_in_its_second, NOW + timedelta(seconds=0.001))
+    assert reason_of("box", late_in_its_second, NOW + timedelta(seconds=601)) == "too_old"
+
+
 def test_a_time_may_have_a_zone_and_a_fraction() -> None:
     zoned = sent(
         "zendesk",

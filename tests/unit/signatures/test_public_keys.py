@@ -44,10 +44,11 @@ UNSIGNED = Delivery(
 )
 # What was signed so many seconds ago or ahead still holds, and a second later no more.
 EDGES = {
-    **dict.fromkeys(["discord", "telnyx", "fal", "sendgrid", "paypal", "plaid", "vonage"], (300, 300)),
+    **dict.fromkeys(["discord", "telnyx", "fal", "sendgrid", "plaid", "vonage"], (300, 300)),
     "aws_sns": (3900, 300),
     "qstash": (299, 0),
-    "livekit": (309, 10),
+    "livekit": (359, 60),
+    "paypal": (259_200, 300),
     "messagebird": (304, 5),
 }
 SECRETS = SCHEMES.keys() - {"fal", "plaid"}

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
-from tests.vectors.drafts import NOT_UTF_8, URL, Draft, Request, Sender, T, written
-from tests.vectors.judges import Library
+from tests.vectors.drafts import NOT_UTF_8, URL, Draft, Judge, Request, Sender, T, written
+from tests.vectors.judges import Library, NodeLibrary
 from tests.vectors.senders.libraries import HEX_KEYS, INTEGER, NO_AGE_LIMIT, SECRETS, header, lower
 from tests.vectors.senders.macs import SPELLING, mac_sender
 
@@ -142,6 +142,7 @@ TWILIO: list[Sender] = [
     mac_sender(
         "twilio_form",
         Library(package="twilio", check=twilio),
+        second=NodeLibrary(package="twilio", scheme="twilio_form"),
         secrets=SECRETS,
         header="X-Twilio-Signature",
         prepare=as_form,
@@ -156,6 +157,7 @@ TWILIO: list[Sender] = [
     mac_sender(
         "twilio_json",
         Library(package="twilio", check=twilio),
+        second=NodeLibrary(package="twilio", scheme="twilio_json"),
         secrets=SECRETS,
         header="X-Twilio-Signature",
         content=lambda request, _: request.url.encode(),
@@ -269,7 +271,7 @@ NOT_IN_BODIES = frozenset(
 
 def body_sender(
     scheme: str,
-    judge: Library,
+    judge: Judge,
     *,
     secrets: tuple[str, str, str],
     embed: Callable[[bytes, str, str], Request],
@@ -769,37 +771,140 @@ def pusher(request: Request, secret: str) -> Any:
 
 
 NOW = T * 1000
-PUSHER_BODIES = {
-    "a_compact_body": pusher_at(NOW),
-    "a_pretty_printed_body": json.dumps(json.loads(pusher_at(NOW)), indent=2).encode(),
-    "a_body_with_line_ends_and_a_trailing_blank": b'{\r\n\t"time_ms": %d\r\n} ' % NOW,
-    "a_body_with_text_beyond_ascii": compact({"time_ms": NOW, "events": [{"channel": "Zürich 😀"}]}),
-    "signed_as_long_ago_as_may_be": pusher_at(NOW - 300_000),
-    "signed_as_far_ahead_as_may_be": pusher_at(NOW + 300_000),
-}
+
+
+def timed_bodies(at: Callable[[int], bytes], member: str, tolerance: int) -> Mapping[str, bytes]:
+    """Return bodies to accept whose time stands in one of their members, in ms."""
+    name = member.encode()
+    return {
+        "a_compact_body": at(NOW),
+        "a_pretty_printed_body": json.dumps(json.loads(at(NOW)), indent=2).encode(),
+        "a_body_with_line_ends_and_a_trailing_blank": b'{\r\n\t"%b": %d\r\n} ' % (name, NOW),
+        "a_body_with_text_beyond_ascii": compact({member: NOW, "data": [{"name": "Zürich 😀"}]}),
+        "signed_as_long_ago_as_may_be": at(NOW - tolerance),
+        "signed_as_far_ahead_as_may_be": at(NOW + tolerance),
+    }
+
+
+def timed_drafts(at: Callable[[int], bytes], member: str, tolerance: int) -> tuple[Draft, ...]:
+    """Return those to refuse."""
+    name = member.encode()
+    return tuple(
+        Draft(name=case, verdict=verdict, request=Request(body=body))
+        for case, verdict, body in (
+            ("signed_too_long_ago", "too_old", at(NOW - tolerance - 1000)),
+            ("signed_a_millisecond_too_long_ago", "too_old", at(NOW - tolerance - 1)),
+            ("signed_too_far_ahead", "too_new", at(NOW + tolerance + 1000)),
+            ("signed_a_millisecond_too_far_ahead", "too_new", at(NOW + tolerance + 1)),
+            ("no_time", "no_timestamp", b"{}"),
+            ("an_empty_body", "no_timestamp", b""),
+            ("a_time_as_text", "malformed_timestamp", compact({member: str(NOW)})),
+            ("a_time_with_a_fraction", "malformed_timestamp", b'{"%b":%d.0}' % (name, NOW)),
+            ("a_time_that_is_true", "malformed_timestamp", b'{"%b":true}' % name),
+            ("a_time_that_is_not_a_number", "no_timestamp", b'{"%b":NaN}' % name),
+            ("a_time_in_a_list", "no_timestamp", b'[{"%b":%d}]' % (name, NOW)),
+        )
+    )
+
+
+PUSHER_BODIES = timed_bodies(pusher_at, "time_ms", 300_000)
 
 
 def pusher_drafts() -> tuple[Draft, ...]:
     return (
-        *(
-            Draft(name=name, verdict=verdict, request=Request(body=body))
-            for name, verdict, body in (
-                ("signed_too_long_ago", "too_old", pusher_at(NOW - 301_000)),
-                ("signed_a_millisecond_too_long_ago", "too_old", pusher_at(NOW - 300_001)),
-                ("signed_too_far_ahead", "too_new", pusher_at(NOW + 301_000)),
-                ("signed_a_millisecond_too_far_ahead", "too_new", pusher_at(NOW + 300_001)),
-                ("no_time", "no_timestamp", b"{}"),
-                ("an_empty_body", "no_timestamp", b""),
-                ("a_time_as_text", "malformed_timestamp", compact({"time_ms": str(NOW)})),
-                ("a_time_that_is_true", "malformed_timestamp", b'{"time_ms":true}'),
-                ("a_time_that_is_not_a_number", "no_timestamp", b'{"time_ms":NaN}'),
-                ("a_time_in_a_list", "no_timestamp", b'[{"time_ms":%d}]' % NOW),
-            )
-        ),
+        *timed_drafts(pusher_at, "time_ms", 300_000),
         Draft(
             name="no_key_header",
             verdict="no_signature",
             change=lambda request: request.without("X-Pusher-Key"),
+        ),
+    )
+
+
+# Linear: the same, and a header tells it without being signed
+
+
+def linear_at(ms: int) -> bytes:
+    return compact({"action": "create", "type": "Issue", "data": {"id": "evt_1"}, "webhookTimestamp": ms})
+
+
+LINEAR_BODIES = timed_bodies(linear_at, "webhookTimestamp", 60_000)
+
+
+# Transloadit: one field of a form is signed, and another holds the signature
+
+TRANSLOADIT_BODIES = {
+    "a_finished_assembly": compact({"ok": "ASSEMBLY_COMPLETED", "assembly_id": "a1b2c3", "results": {}}),
+    "a_body_with_text_beyond_ascii": compact({"ok": "ASSEMBLY_COMPLETED", "name": "Zürich, 東京 😀"}),
+    "a_pretty_printed_status": b'{\n  "ok": "ASSEMBLY_COMPLETED",\n  "assembly_id": "a1b2c3"\n}',
+    "escapes_of_json": b'{"ok":"ASSEMBLY_COMPLETED","url":"https:\\/\\/example.com\\/Z\\u00fcrich"}',
+}
+
+
+def transloadit_form(*fields: tuple[str, str]) -> Request:
+    boundary = "----------------------------878783456543"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{t}\r\n' for n, t in fields]
+    body = "".join([*parts, f"--{boundary}--\r\n"]).encode()
+    return Request(headers=(("Content-Type", f"multipart/form-data; boundary={boundary}"),), body=body)
+
+
+def transloadit_signature(secret: str, status: bytes, digest: str = "sha384") -> str:
+    return f"{digest}:{hmac_hex(secret.encode(), status, digest)}"
+
+
+def transloadit_embed(document: bytes, secret: str, _: str) -> Request:
+    signature = transloadit_signature(secret, document)
+    return transloadit_form(("transloadit", document.decode()), ("signature", signature))
+
+
+def transloadit_drafts() -> tuple[Draft, ...]:
+    status = TRANSLOADIT_BODIES["a_finished_assembly"]
+    text, signature = status.decode(), transloadit_signature(SECRETS[0], status)
+    signed = ("transloadit", text), ("signature", signature)
+
+    def form(name: str, verdict: str, *fields: tuple[str, str]) -> Draft:
+        return Draft(name=name, verdict=verdict, change=lambda _: transloadit_form(*fields))
+
+    def with_signature(name: str, verdict: str, value: str) -> Draft:
+        return form(name, verdict, ("transloadit", text), ("signature", value))
+
+    def urlencoded(request: Request) -> Request:
+        return replace(request, headers=FORM, body=urlencode(signed).encode())
+
+    return (
+        Draft(name="an_urlencoded_form", verdict="verified", change=urlencoded),
+        form("the_signature_first", "verified", *reversed(signed)),
+        form("another_field_beside", "verified", ("note", "1"), *signed),
+        form("no_signature", "no_signature", signed[0]),
+        form("no_status", "no_signature", signed[1]),
+        form("the_signature_twice", "malformed_signature", *signed, signed[1]),
+        form("the_status_twice", "malformed_signature", *signed, ("transloadit", "{}")),
+        form("another_status", "wrong_signature", ("transloadit", text.replace("a1", "a2")), signed[1]),
+        form("a_blank_after_the_status", "wrong_signature", ("transloadit", f"{text} "), signed[1]),
+        form("an_empty_status", "no_signature", ("transloadit", ""), signed[1]),
+        with_signature("an_empty_signature", "no_signature", ""),
+        with_signature("a_truncated_digest", "wrong_signature", signature[:-2]),
+        with_signature("an_extended_digest", "wrong_signature", f"{signature}00"),
+        with_signature("an_upper_case_digest", "verified", f"sha384:{signature[7:].upper()}"),
+        with_signature("an_upper_case_prefix", "wrong_algorithm", f"SHA384:{signature[7:]}"),
+        with_signature("an_unknown_prefix", "wrong_algorithm", f"md5:{signature[7:]}"),
+        with_signature("no_digest", "wrong_signature", "sha384:"),
+        *(
+            with_signature(
+                f"a_digest_by_{digest}", "wrong_algorithm", transloadit_signature(SECRETS[0], status, digest)
+            )
+            for digest in ("sha1", "sha256", "sha512")
+        ),
+        with_signature(
+            "a_digest_without_a_name",
+            "wrong_algorithm",
+            transloadit_signature(SECRETS[0], status, "sha1").partition(":")[2],
+        ),
+        with_signature("signed_with_the_empty_secret", "wrong_signature", transloadit_signature("", status)),
+        Draft(
+            name="a_form_that_is_cut_off",
+            verdict="malformed_signature",
+            change=lambda request: replace(request, body=request.body[:-20]),
         ),
     )
 
@@ -956,7 +1061,46 @@ IN_BODIES: list[Sender] = [
         bodies=PUSHER_BODIES,
         body=PUSHER_BODIES["a_compact_body"],
         more=pusher_drafts(),
-        stricter={"a_time_that_is_not_a_number": "the library reads NaN, which no JSON has"},
+        stricter={
+            "a_time_that_is_not_a_number": "the library reads NaN, which no JSON has",
+            "a_time_with_a_fraction": "documented is a whole number",
+        },
+    ),
+    mac_sender(
+        "linear",
+        NodeLibrary(package="@linear/sdk", scheme="linear"),
+        secrets=SECRETS,
+        header="Linear-Signature",
+        bodies=LINEAR_BODIES,
+        body=LINEAR_BODIES["a_compact_body"],
+        more=(
+            *timed_drafts(linear_at, "webhookTimestamp", 60_000),
+            Draft(
+                name="a_header_says_that_an_old_one_is_new",
+                verdict="too_old",
+                request=Request(body=linear_at(NOW - 3_600_000)),
+                change=lambda request: request.set("Linear-Timestamp", str(NOW)),
+            ),
+        ),
+        stricter={"a_time_with_a_fraction": "documented is a whole number"},
+    ),
+    body_sender(
+        "transloadit",
+        NodeLibrary(package="@transloadit/utils", scheme="transloadit"),
+        secrets=SECRETS,
+        embed=transloadit_embed,
+        bodies=TRANSLOADIT_BODIES,
+        more=transloadit_drafts(),
+        stricter={
+            "an_upper_case_prefix": "documented is sha384 in small letters",
+            "the_signature_twice": "which of two is read is left to the caller",
+            "the_status_twice": "which of two is read is left to the caller",
+            **dict.fromkeys(
+                ("a_digest_by_sha1", "a_digest_by_sha256", "a_digest_by_sha512", "a_digest_without_a_name"),
+                "a request must not choose its own digest; documented is sha384",
+            ),
+        },
+        wider={"an_upper_case_digest": SPELLING},
     ),
     mac_sender(
         "inngest",

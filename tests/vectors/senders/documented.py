@@ -7,8 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.vectors.drafts import Draft, Question, Request, Sender, Unit
-from tests.vectors.judges import Documentation, openssl_mac
-from tests.vectors.senders.libraries import NO_AGE_LIMIT, SECRETS, dotted, in_header
+from tests.vectors.judges import Documentation, NodeLibrary, openssl_mac
+from tests.vectors.senders.libraries import (
+    NO_AGE_LIMIT,
+    SECRETS,
+    TIMESTAMP_AS_NUMBER,
+    dotted,
+    in_header,
+)
 from tests.vectors.senders.macs import Content, Key, body_only, encoded, mac_sender, text_key
 
 PREFIXES = ("sha1", "sha256", "sha512")
@@ -280,6 +286,65 @@ DOCUMENTED: list[Sender] = [
     ),
 ]
 
+ZOOM_BODIES = {
+    "a_compact_body": b'{"event":"meeting.started","event_ts":1,"payload":{"object":{"uuid":"x==","n":1.5}}}',
+    "a_pretty_printed_body": b'{\n  "event": "meeting.started",\n  "payload": {"account_id": "AAAB"}\n}\n',
+    "a_number_with_a_fraction_of_zero": b'{"event":"meeting.started","n":1.0}',
+    "a_body_with_line_ends_and_a_trailing_blank": b'{\r\n\t"event": "meeting.started"\r\n} ',
+    "a_body_with_text_beyond_ascii": '{"event":"meeting.started","topic":"Zürich, 東京 😀"}'.encode(),
+    "an_escape": b'{"event":"meeting.started","topic":"Z\\u00fcrich"}',
+    "an_empty_object": b"{}",
+    "an_empty_body": b"",
+}
+ANEW = "the library writes the JSON anew before it signs it; documented is the body as it is"
+DOCUMENTED.append(
+    documented(
+        "zoom",
+        "https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events",
+        header="x-zm-signature",
+        second=NodeLibrary(package="@zoom/rivet", scheme="zoom"),
+        timestamp_header="x-zm-request-timestamp",
+        content=lambda request, ts: f"v0:{ts}:".encode() + request.body,
+        each="v0={digest}",
+        past=300_000,
+        future=300_000,
+        more=(
+            Draft(
+                name="version_v1",
+                verdict="malformed_signature",
+                change=in_header("x-zm-signature", lambda value: value.replace("v0=", "v1=")),
+            ),
+            Draft(
+                name="no_version",
+                verdict="malformed_signature",
+                change=in_header("x-zm-signature", lambda value: value.replace("v0=", "")),
+            ),
+        ),
+        stricter={
+            **dict.fromkeys(NO_AGE_LIMIT, "no age is documented"),
+            **dict.fromkeys(("a_blank_after_the_body", "a_line_end_after_the_body"), ANEW),
+            "a_timestamp_with_a_sign": TIMESTAMP_AS_NUMBER,
+            "a_timestamp_with_a_fraction": TIMESTAMP_AS_NUMBER,
+        },
+        bodies=ZOOM_BODIES,
+        body=ZOOM_BODIES["a_compact_body"],
+        wider={
+            **dict.fromkeys(
+                (
+                    "a_pretty_printed_body",
+                    "a_number_with_a_fraction_of_zero",
+                    "a_body_with_line_ends_and_a_trailing_blank",
+                    "an_escape",
+                    "a_body_that_is_not_utf_8",
+                ),
+                ANEW,
+            ),
+            "an_empty_object": "the library asks for an event",
+            "an_empty_body": "the library asks for an event",
+        },
+    )
+)
+
 
 def persona() -> Sender:
     """Describe Persona: while a secret is replaced, two sets stand beside each other, divided by a blank."""
@@ -329,7 +394,13 @@ def persona() -> Sender:
         more=(
             Draft(name="another_secrets_set_behind", verdict="verified", change=added),
             Draft(name="another_secrets_set_before", verdict="verified", change=turned),
-            Draft(name="two_sets_of_an_old_time", verdict="too_old", at=-301_000, change=added),
+            Draft(
+                name="two_sets_of_an_old_time",
+                verdict="too_old",
+                at=-301_000,
+                secrets=(0, 2),
+                change=added,
+            ),
         ),
     )
 

@@ -1,7 +1,10 @@
 """Senders that sign with a private key; the keys are made of fixed numbers, and sign nothing else."""
 
 import base64
-from collections.abc import Callable
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -13,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding as KeyEncoding
 from cryptography.hazmat.primitives.serialization import PublicFormat
 
-from tests.vectors.drafts import Draft, Judge, Request, Sender, written
-from tests.vectors.judges import Library
+from tests.vectors.drafts import Draft, Judge, Question, Request, Sender, written
+from tests.vectors.judges import Documentation, Library, NodeLibrary
 from tests.vectors.senders.libraries import NO_AGE_LIMIT, header, in_header
 from tests.vectors.senders.macs import SPELT, Content, encoded
 
@@ -48,13 +51,16 @@ def key_sender(
     timestamp_header: str,
     content: Content,
     encoding: Any,
+    headers: Mapping[str, str] | None = None,
     **rest: Any,
 ) -> Sender:
-    """Describe a sender; `make` signs with the key at a place."""
+    """Describe a sender; `make` signs with the key at a place, and `headers` go along with each request."""
 
     def sign(draft: Draft) -> Request:
         ts = draft.timestamp or written(draft.at, "s")
         unsigned = draft.request.set(timestamp_header, ts)
+        for name, text in (headers or {}).items():
+            unsigned = unsigned if unsigned.has(name) else unsigned.set(name, text)
         return unsigned.set(header, encoded(make(draft.signers[0], content(unsigned, ts)), encoding))
 
     return Sender(
@@ -124,10 +130,124 @@ LAX_BASE64 = {
     "the_signature_header_twice": "the library's base64 reader stops at the first =",
 }
 
+
+# fal: the keys are in a set at a fixed address
+
+FAL = {
+    "id": "X-Fal-Webhook-Request-Id",
+    "user": "X-Fal-Webhook-User-Id",
+    "time": "X-Fal-Webhook-Timestamp",
+    "signature": "X-Fal-Webhook-Signature",
+}
+
+
+def key_set(*keys: bytes, **other: Any) -> bytes:
+    """Write a JSON Web Key Set of Ed25519 keys."""
+    listed = [
+        {"kty": "OKP", "crv": "Ed25519", "x": encoded(key, "base64url"), "kid": f"key_{number}", **other}
+        for number, key in enumerate(keys)
+    ]
+    return json.dumps({"keys": listed}).encode()
+
+
+def fal_content(request: Request, ts: str) -> bytes:
+    digest = hashlib.sha256(request.body).hexdigest()
+    return f"{request.header(FAL['id'])}\n{request.header(FAL['user'])}\n{ts}\n{digest}".encode()
+
+
+def fal_check(question: Question, _: str) -> bool:
+    """Verify with libsodium, as the documented sample does."""
+    request, nacl = question.request, import_module("nacl.signing")
+    names = [name for name, _ in request.headers]
+    if any(names.count(name) != 1 for name in FAL.values()):
+        return False
+    ts = request.header(FAL["time"])
+    if not re.fullmatch("[0-9]{1,16}", ts) or abs(question.now - int(ts)) > 300:
+        return False
+    try:
+        signature = bytes.fromhex(request.header(FAL["signature"]))
+        listed = [one for document in question.keys for one in json.loads(document)["keys"]]
+    except (ValueError, KeyError, TypeError):
+        return False
+    for one in listed:
+        try:
+            key = nacl.VerifyKey(base64.urlsafe_b64decode(one["x"] + "=="))
+            key.verify(fal_content(request, ts), signature)
+        except (ValueError, KeyError, import_module("nacl.exceptions").CryptoError):
+            continue
+        return True
+    return False
+
+
+def fal_drafts() -> tuple[Draft, ...]:
+    def other(which: str, value: str) -> Draft:
+        return Draft(
+            name=f"another_{which}",
+            verdict="wrong_signature",
+            change=lambda request: request.set(FAL[which], value),
+        )
+
+    def without(which: str) -> Draft:
+        return Draft(
+            name=f"no_{which}", verdict="no_signature", change=lambda request: request.without(FAL[which])
+        )
+
+    def moved(request: Request) -> Request:
+        """Move the line end between two headers: what is signed stays the same."""
+        name = request.header(FAL["id"])
+        return request.set(FAL["id"], name[:8]).set(FAL["user"], f"{name[8:]}\n{request.header(FAL['user'])}")
+
+    ours, another = ED25519_PUBLIC[0], ED25519_PUBLIC[2]
+    return (
+        other("id", "024ca5b1-45d3-4afd-883e-ad3abe2a1c4e"),
+        other("user", "usr_2"),
+        without("id"),
+        without("user"),
+        Draft(name="a_line_end_moved_between_the_headers", verdict="malformed_signature", change=moved),
+        Draft(
+            name="the_id_twice",
+            verdict="wrong_signature",
+            change=lambda request: request.add(FAL["id"], request.header(FAL["id"])),
+        ),
+        Draft(name="no_keys", verdict="unknown_key", keys=()),
+        Draft(name="an_empty_key_set", verdict="unknown_key", keys=(key_set(),)),
+        Draft(name="a_document_that_is_no_key_set", verdict="unknown_key", keys=(b"<html></html>",)),
+        Draft(name="another_key", verdict="wrong_signature", keys=(key_set(another),)),
+        Draft(name="ours_behind_another_key", verdict="verified", keys=(key_set(another, ours),)),
+        Draft(
+            name="a_key_of_another_kind",
+            verdict="unknown_key",
+            keys=(key_set(b"\1" * 31),),
+        ),
+    )
+
+
 KEYS: list[Sender] = [
+    key_sender(
+        "fal",
+        Documentation(
+            address="https://docs.fal.ai/model-apis/model-endpoints/webhooks#verifying-your-webhook",
+            check=fal_check,
+        ),
+        secrets=("", "", ""),
+        keys=(key_set(ED25519_PUBLIC[0]),),
+        make=sign_ed25519,
+        header=FAL["signature"],
+        headers={FAL["id"]: "024ca5b1-45d3-4afd-883e-ad3abe2a1c4d", FAL["user"]: "usr_1"},
+        timestamp_header=FAL["time"],
+        content=fal_content,
+        encoding="hex",
+        not_utf_8=True,
+        not_asked=frozenset(
+            {"signed_with_the_newer_of_two", "signed_with_the_older_of_two", "signed_with_a_retired_secret"}
+        ),
+        verdicts={"a_truncated_digest": "wrong_signature", "an_extended_digest": "wrong_signature"},
+        more=fal_drafts(),
+    ),
     key_sender(
         "discord",
         Library(package="discord-interactions", check=discord),
+        second=NodeLibrary(package="discord-interactions", scheme="discord"),
         secrets=(ED25519_PUBLIC[0].hex(), ED25519_PUBLIC[1].hex(), ED25519_PUBLIC[2].hex()),
         make=sign_ed25519,
         header=SIGNATURE,
@@ -145,6 +265,7 @@ KEYS: list[Sender] = [
     key_sender(
         "telnyx",
         Library(package="telnyx", check=telnyx),
+        second=NodeLibrary(package="telnyx", scheme="telnyx"),
         secrets=(
             base64.b64encode(ED25519_PUBLIC[0]).decode(),
             base64.b64encode(ED25519_PUBLIC[1]).decode(),
@@ -162,6 +283,7 @@ KEYS: list[Sender] = [
     key_sender(
         "sendgrid",
         Library(package="sendgrid", check=sendgrid),
+        second=NodeLibrary(package="@sendgrid/eventwebhook", scheme="sendgrid"),
         secrets=(P256_PUBLIC[0], P256_PUBLIC[1], P256_PUBLIC[2]),
         make=sign_p256,
         header=SENDGRID,
@@ -173,6 +295,7 @@ KEYS: list[Sender] = [
         stricter={
             **NO_AGE_LIMIT,
             **LAX_BASE64,
+            "a_digest_beyond_ascii": "the library for Node passes over what is not base64",
             "a_digit_moved_from_the_timestamp_to_the_body": "no age is asked, and nothing divides the two",
         },
         wider=SPELT["base64"],

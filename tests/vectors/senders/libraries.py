@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tests.vectors.drafts import NOT_UTF_8, Change, Draft, Request, Sender
-from tests.vectors.judges import Library
+from tests.vectors.judges import Library, NodeLibrary
+from tests.vectors.senders.extension import extended, padding
 from tests.vectors.senders.macs import mac_sender, marked_key, nfkd_key
 
 SECRETS = ("5f2c8a1e9b7d4036", "0d9e4b7a61c8f352", "c41b7e90a25d83f6")
@@ -278,6 +279,9 @@ def box_drafts() -> tuple[Draft, ...]:
             verdict="verified",
             timestamp="2023-11-14T14:13:20-08:00",
         ),
+        Draft(name="within_the_same_second", verdict="verified", timestamp="2023-11-14T22:13:20.999Z"),
+        Draft(name="in_the_second_before_the_last", verdict="too_old", timestamp="2023-11-14T22:03:19.999Z"),
+        Draft(name="in_the_next_second", verdict="too_new", timestamp="2023-11-14T22:13:21.001Z"),
     )
 
 
@@ -374,6 +378,39 @@ def hubspot_escapes() -> tuple[Draft, ...]:
     )
 
 
+def hubspot_extended(signed_before: Callable[[Request], bytes], *bodies: bytes) -> tuple[Draft, ...]:
+    """Return requests with more behind the body, signed by who does not have the secret.
+
+    A plain hash over the secret and a text allows it; `signed_before` is what is signed before the body.
+    """
+
+    def change(request: Request) -> Request:
+        name = "X-HubSpot-Signature"
+        length = len(SECRETS[0]) + len(signed_before(request)) + len(request.body)
+        more = b'[{"eventId":2}]'
+        made = extended(bytes.fromhex(request.header(name)), length, more)
+        body = request.body + padding(length) + more
+        return replace(request.set(name, made.hex()), body=body)
+
+    return tuple(
+        Draft(
+            name=f"a_body_of_{len(body)}_bytes_extended_without_the_secret",
+            verdict="wrong_body",
+            request=Request(body=body),
+            change=change,
+        )
+        for body in bodies
+    )
+
+
+# The last fills a block with the secret of v1, so that all of the padding begins a new one.
+EXTENDED = (
+    b"",
+    b'{"id":"evt_1"}',
+    b'{"id":"Z\xc3\xbcrich \xf0\x9f\x98\x80"}',
+    b'{"id":"' + b"0" * 39 + b'"}',
+)
+
 TWO_BLANKS = {"two_blanks_between_two_signatures": "the library stops at an empty item; it says nothing"}
 AFTER_COMMAS = {"blanks_after_commas": "the library does not know the names with blanks; they are the same"}
 
@@ -403,6 +440,7 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "stripe",
         Library(package="stripe", check=stripe),
+        second=NodeLibrary(package="stripe", scheme="stripe"),
         secrets=MARKED,
         header="Stripe-Signature",
         content=dotted,
@@ -414,10 +452,10 @@ LIBRARIES: list[Sender] = [
         future=300_000,
         verdicts={"the_signature_header_twice": "malformed_timestamp"},
         more=stripe_like("Stripe-Signature"),
-        wider=AFTER_COMMAS,
+        wider={**AFTER_COMMAS, "an_empty_body": "the library for Node takes an empty body for a missing one"},
         stricter={
             **NO_FUTURE_LIMIT,
-            **INTEGER,
+            **FLOAT,
             "the_signature_header_twice": "the library takes one of two timestamps",
         },
     ),
@@ -438,10 +476,17 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "openai",
         Library(package="openai", check=openai),
+        second=NodeLibrary(package="openai", scheme="openai"),
         secrets=MARKED,
         **standard(
             WEBHOOK,
-            stricter={"a_signature_without_version": ANY_VERSION},
+            stricter={
+                "a_signature_without_version": ANY_VERSION,
+                **dict.fromkeys(
+                    ("the_signature_header_twice", "an_extended_digest", "a_digest_beyond_ascii"),
+                    "the library for Node reads base64 as far as it is any",
+                ),
+            },
             more=(
                 Draft(
                     name="a_secret_without_mark_is_its_own_text",
@@ -540,6 +585,7 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "slack",
         Library(package="slack_sdk", check=slack),
+        second=NodeLibrary(package="@slack/bolt", scheme="slack"),
         secrets=SECRETS,
         header="X-Slack-Signature",
         timestamp_header="X-Slack-Request-Timestamp",
@@ -547,6 +593,7 @@ LIBRARIES: list[Sender] = [
         each="v0={digest}",
         past=300_000,
         future=300_000,
+        stricter=dict.fromkeys(NO_FUTURE_LIMIT, "the library for Node has no limit on the future"),
         more=(
             Draft(
                 name="version_v1",
@@ -585,6 +632,7 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "square",
         Library(package="squareup", check=square),
+        second=NodeLibrary(package="square", scheme="square"),
         secrets=SECRETS,
         header="x-square-hmacsha256-signature",
         content=lambda request, _: request.url.encode() + request.body,
@@ -595,11 +643,13 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "hubspot_v1",
         Library(package="hubspot-api-client", check=hubspot("v1")),
+        second=NodeLibrary(package="@hubspot/api-client", scheme="hubspot_v1"),
         secrets=SECRETS,
         header="X-HubSpot-Signature",
         headers={"X-HubSpot-Signature-Version": "v1"},
         plain_hash=True,
         more=(
+            *hubspot_extended(lambda _: b"", *EXTENDED),
             Draft(
                 name="a_body_that_is_not_utf_8",
                 verdict="wrong_body",
@@ -610,12 +660,14 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "hubspot_v2",
         Library(package="hubspot-api-client", check=hubspot("v2")),
+        second=NodeLibrary(package="@hubspot/api-client", scheme="hubspot_v2"),
         secrets=SECRETS,
         header="X-HubSpot-Signature",
         headers={"X-HubSpot-Signature-Version": "v2"},
         content=lambda request, _: f"{request.method}{request.url}".encode() + request.body,
         plain_hash=True,
         more=(
+            *hubspot_extended(lambda request: f"{request.method}{request.url}".encode(), *EXTENDED),
             Draft(
                 name="a_body_that_is_not_utf_8",
                 verdict="wrong_body",
@@ -628,6 +680,7 @@ LIBRARIES: list[Sender] = [
     mac_sender(
         "hubspot_v3",
         Library(package="hubspot-api-client", check=hubspot("v3")),
+        second=NodeLibrary(package="@hubspot/api-client", scheme="hubspot_v3"),
         secrets=SECRETS,
         header="X-HubSpot-Signature-v3",
         timestamp_header="X-HubSpot-Request-Timestamp",

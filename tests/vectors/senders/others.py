@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.vectors.drafts import Draft, Question, Request, Sender, T, written
-from tests.vectors.judges import Documentation
-from tests.vectors.senders.bodies import compact, in_json
+from tests.vectors.judges import Documentation, NodeLibrary
+from tests.vectors.senders.bodies import Document, body_sender, compact, in_json, json_draft
 from tests.vectors.senders.keys import P256, sign_p256
 from tests.vectors.senders.libraries import SECRETS, in_header
 from tests.vectors.senders.tokens import base64url, part, sha256_hex
@@ -531,7 +531,7 @@ def paypal() -> Sender:
         encoding="base64",
         unit="rfc3339",
         keys=(certificates[0],),
-        past=300_000,
+        past=3 * 86_400_000,
         future=300_000,
         digest_in_verdicts="malformed_signature",
         not_utf_8=True,
@@ -632,7 +632,198 @@ def _chosen(effects: list[int], target: int) -> set[int]:
     return chosen
 
 
+# Amazon SNS: the same, and signature and address stand in the body
+
+TOPICS = (
+    "arn:aws:sns:us-east-1:123456789012:acme",
+    "arn:aws:sns:us-east-1:123456789012:acme-old",
+    "arn:aws:sns:us-east-1:210987654321:acme",
+)
+SNS_ADDRESS = (
+    "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-9c6465fa7f48f5cacd23014631ec1136.pem"
+)
+SNS_MESSAGE = {
+    "Type": "Notification",
+    "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+    "Message": '{"id":"evt_1"}',
+    "SignatureVersion": "2",
+}
+SNS_CONFIRMATION = {
+    **SNS_MESSAGE,
+    "Token": "2336412f37fb687f5d51e6e241d09c805a5a57b30d712f79",
+    "Message": "You have chosen to subscribe to the topic.",
+    "SubscribeURL": "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription",
+}
+SNS_BODIES = {
+    "a_notification": compact(SNS_MESSAGE),
+    "a_notification_with_a_subject": compact({**SNS_MESSAGE, "Subject": "My First Message"}),
+    "a_subject_of_null": compact({**SNS_MESSAGE, "Subject": None}),
+    "text_beyond_ascii": compact({**SNS_MESSAGE, "Message": "Zürich, 東京 😀", "Subject": "ü"}),
+    "an_empty_message": compact({**SNS_MESSAGE, "Message": ""}),
+    "line_ends_in_the_message": compact({**SNS_MESSAGE, "Message": "a\r\nb\nc\n"}),
+    "signature_version_1": compact({**SNS_MESSAGE, "SignatureVersion": "1"}),
+    "a_subscription": compact({**SNS_CONFIRMATION, "Type": "SubscriptionConfirmation"}),
+    "an_unsubscription": compact({**SNS_CONFIRMATION, "Type": "UnsubscribeConfirmation"}),
+}
+
+
+def aws_sns() -> Sender:
+    """Describe Amazon SNS; its keys are made anew each time, and so are these vectors."""
+    keys = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - to be refused
+    begin, end = T - 86_400 * 10, T + 86_400 * 365
+
+    def signed(document: Document, key: rsa.RSAPrivateKey = keys[0], version: str = "") -> bytes:
+        confirming = ("SubscribeURL", "Token") if document["Type"].endswith("Confirmation") else ("Subject",)
+        names = sorted(("Message", "MessageId", "Timestamp", "TopicArn", "Type", *confirming))
+        lines = [f"{name}\n{document[name]}\n" for name in names if document.get(name) is not None]
+        first = (version or document["SignatureVersion"]) == "1"
+        digest = hashes.SHA1() if first else hashes.SHA256()  # noqa: S303 - what SNS signs with by default
+        made = key.sign("".join(lines).encode(), padding.PKCS1v15(), digest)
+        return compact({**document, "Signature": base64.b64encode(made).decode()})
+
+    def embed(document: bytes, topic: str, ts: str) -> Request:
+        moment = datetime.datetime.fromtimestamp(int(ts), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        own = {"TopicArn": topic, "Timestamp": moment, "SigningCertURL": SNS_ADDRESS}
+        return Request(
+            headers=(("Content-Type", "text/plain; charset=UTF-8"),),
+            body=signed({**json.loads(document), **own}),
+        )
+
+    def resigned(name: str, verdict: str, *, version: str = "", **other: Any) -> Draft:
+        """Sign a message that SNS would not send."""
+
+        def change(request: Request) -> Request:
+            return replace(request, body=signed({**json.loads(request.body), **other}, version=version))
+
+        return Draft(name=name, verdict=verdict, change=change)
+
+    def by(name: str, verdict: str, key: rsa.RSAPrivateKey, document: bytes) -> Draft:
+        return Draft(
+            name=name,
+            verdict=verdict,
+            keys=(document,),
+            change=lambda request: replace(request, body=signed(json.loads(request.body), key)),
+        )
+
+    def changed(name: str, verdict: str, **other: Any) -> Draft:
+        return json_draft(name, verdict, lambda document: document.update(other))
+
+    def gone(name: str, verdict: str, member: str) -> Draft:
+        return json_draft(name, verdict, lambda document: document.pop(member))
+
+    host = "https://sns.us-east-1.amazonaws.com"
+    file = SNS_ADDRESS.removeprefix(host)
+    ours = certificate(keys[0], begin, end)
+    not_looked = "the library does not look at it"
+    return body_sender(
+        "aws_sns",
+        NodeLibrary(package="sns-validator", scheme="aws_sns"),
+        secrets=TOPICS,
+        embed=embed,
+        bodies=SNS_BODIES,
+        unread="no_signature",
+        keys=(ours,),
+        past=65 * 60_000,
+        future=300_000,
+        wider={
+            "an_unsubscription": "the library leaves out the token, which the documentation signs along",
+        },
+        stricter={
+            **dict.fromkeys(
+                ("signed_too_long_ago", "signed_a_year_ago", "signed_too_far_ahead", "signed_a_year_ahead"),
+                "the library asks for no age",
+            ),
+            **dict.fromkeys(
+                ("signed_with_a_retired_secret", "signed_with_another_secret"),
+                "the library does not look at the topic, and anybody has one",
+            ),
+            "a_certificate_that_has_expired": not_looked,
+            "a_certificate_that_is_not_valid_yet": not_looked,
+            "a_key_of_1024_bits": "too short to prove anything",
+            "a_bucket_that_looks_like_the_host": "the library takes any name in the place of the region",
+            "an_address_of_another_file": "nothing but its certificates is the sender's own",
+            "a_message_that_is_a_number": "documented is a text; the library signs how it writes the number",
+            "a_line_end_in_the_subject": "what is signed could be divided in two ways",
+            "a_subscribe_url_in_a_notification": "the library signs along what no notification has",
+        },
+        more=(
+            changed("another_message", "wrong_signature", Message='{"id":"evt_2"}'),
+            changed("another_id", "wrong_signature", MessageId="22b80b92-fdea-4c2c-8f9d-bdfb0c7bf325"),
+            changed("another_type", "malformed_signature", Type="SubscriptionConfirmation"),
+            changed("an_unknown_type", "malformed_signature", Type="Note"),
+            changed("a_later_timestamp", "wrong_signature", Timestamp="2023-11-14T22:13:21.000Z"),
+            changed("a_subject_that_nobody_signed", "wrong_signature", Subject="urgent"),
+            changed(
+                "a_subscribe_url_that_nobody_signed",
+                "malformed_signature",
+                SubscribeURL="https://evil.example/",
+            ),
+            changed("a_member_that_is_never_signed", "verified", UnsubscribeURL="https://evil.example/"),
+            changed("the_other_signature_version", "wrong_signature", SignatureVersion="1"),
+            changed("an_unknown_signature_version", "wrong_algorithm", SignatureVersion="3"),
+            changed("the_signature_version_as_a_number", "wrong_algorithm", SignatureVersion=2),
+            changed("an_empty_signature", "no_signature", Signature=""),
+            changed("a_signature_that_is_not_base64", "malformed_signature", Signature="not base64!"),
+            gone("no_signature", "no_signature", "Signature"),
+            gone("no_message", "malformed_signature", "Message"),
+            gone("no_timestamp", "malformed_signature", "Timestamp"),
+            gone("no_certificate_address", "untrusted_key", "SigningCertURL"),
+            resigned("a_message_that_is_a_number", "malformed_signature", Message=1),
+            resigned("a_line_end_in_the_subject", "malformed_signature", Subject="a\nTimestamp\nb"),
+            resigned("signed_with_sha1_as_version_2", "wrong_signature", version="1"),
+            Draft(
+                name="a_subscribe_url_in_a_notification",
+                verdict="malformed_signature",
+                change=lambda request: replace(
+                    request, body=with_subscribe_url(json.loads(request.body), keys[0])
+                ),
+            ),
+            by("another_certificate", "wrong_signature", keys[0], certificate(keys[1], begin, end)),
+            by(
+                "a_certificate_that_has_expired", "untrusted_key", keys[0], certificate(keys[0], begin, T - 1)
+            ),
+            by(
+                "a_certificate_that_is_not_valid_yet",
+                "untrusted_key",
+                keys[0],
+                certificate(keys[0], T + 1, end),
+            ),
+            by("a_key_of_1024_bits", "untrusted_key", short, certificate(short, begin, end)),
+            by("a_document_that_is_no_certificate", "unknown_key", keys[0], b"<html></html>"),
+            Draft(name="no_certificate", verdict="unknown_key", keys=()),
+            changed(
+                "the_address_in_china",
+                "verified",
+                SigningCertURL=f"https://sns.cn-north-1.amazonaws.com.cn{file}",
+            ),
+            *(
+                changed(name, "untrusted_key", SigningCertURL=address)
+                for name, address in (
+                    ("a_foreign_host", f"https://sns.us-east-1.amazonaws.example{file}"),
+                    ("a_host_that_begins_alike", f"{host}.example{file}"),
+                    ("a_user_that_looks_like_the_host", f"{host}@evil.example{file}"),
+                    ("a_bucket_that_looks_like_the_host", f"https://sns.s3-us-west-2.amazonaws.com{file}"),
+                    ("no_tls", SNS_ADDRESS.replace("https:", "http:")),
+                    ("another_port", f"{host}:8443{file}"),
+                    ("an_address_of_another_file", f"{host}/evil.pem"),
+                )
+            ),
+        ),
+    )
+
+
+def with_subscribe_url(document: Document, key: rsa.RSAPrivateKey) -> bytes:
+    """Sign a notification with an address to subscribe at, which no notification has."""
+    document["SubscribeURL"] = "https://evil.example/"
+    names = ("Message", "MessageId", "SubscribeURL", "Timestamp", "TopicArn", "Type")
+    content = "".join(f"{name}\n{document[name]}\n" for name in names)
+    made = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return compact({**document, "Signature": base64.b64encode(made).decode()})
+
+
 OTHERS: list[Sender] = [
+    aws_sns(),
     token_in_header(
         "gitlab_token",
         "https://docs.gitlab.com/user/project/integrations/webhooks/#validate-payloads-by-using-a-secret-token",
@@ -640,8 +831,8 @@ OTHERS: list[Sender] = [
     ),
     token_in_header(
         "assemblyai",
-        "https://www.assemblyai.com/docs/deployment/webhooks",
-        "X-Webhook-Secret",
+        "https://www.assemblyai.com/docs/pre-recorded-audio/webhooks",
+        "X-My-Webhook-Secret",
     ),
     deepgram(),
     msgraph(),

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from tests.vectors.drafts import URL, Draft, Judge, Request, Sender, T
-from tests.vectors.judges import Library
+from tests.vectors.judges import Library, NodeLibrary
 from tests.vectors.senders.libraries import header
 
 Claims = dict[str, Any]
@@ -183,6 +183,14 @@ def _changing(other: ClaimChange) -> Callable[[Claims], Claims]:
     return other if callable(other) else lambda held: {**held, **other}
 
 
+def _in_capitals(held: Claims) -> Claims:
+    return {**held, "payload_hash": held["payload_hash"].upper()}
+
+
+def _and_more(held: Claims) -> str:
+    return f"{held['payload_hash']}zz"
+
+
 UNREAD = "the library does not look at the body"
 BODY_CHANGES = dict.fromkeys(
     (
@@ -238,12 +246,14 @@ LIVEKIT_SECRETS = (
 
 PADDING = {"padding_in_the_token": "the library takes padding; RFC 7515 has none"}
 
-TEN_SECONDS = "this library grants a minute, the one for Node ten seconds"
+ANY_SHARED = "the library for Node takes any algorithm for shared keys"
+TEN_SECONDS = "the library for Node grants ten seconds, the one for Python a minute"
 
 TOKENS: list[Sender] = [
     token_sender(
         "vonage",
         Library(package="vonage-jwt", check=vonage),
+        second=NodeLibrary(package="@vonage/jwt", scheme="vonage"),
         secrets=SECRETS,
         name="Authorization",
         before="Bearer ",
@@ -285,6 +295,10 @@ TOKENS: list[Sender] = [
             "signed_too_long_ago": "the library asks for no age unless the token has an expiry",
             "signed_a_year_ago": "the library asks for no age unless the token has an expiry",
             "no_time": "the library asks for no age unless the token has an expiry",
+            "a_time_in_words": "the library for Node does not look at it",
+            "signed_too_far_ahead": "the library for Node does not look at it",
+            "signed_a_year_ahead": "the library for Node does not look at it",
+            "an_unknown_critical_extension": "the library for Node does not look at it; RFC 7515 does",
             "no_bearer": "the library takes the token alone; documented is Bearer",
         },
         wider={
@@ -295,6 +309,7 @@ TOKENS: list[Sender] = [
     token_sender(
         "qstash",
         Library(package="qstash", check=qstash),
+        second=NodeLibrary(package="@upstash/qstash", scheme="qstash"),
         secrets=SECRETS,
         name="Upstash-Signature",
         body_claim="body",
@@ -325,11 +340,20 @@ TOKENS: list[Sender] = [
             ("an_expiry_in_words", "malformed_timestamp", {"exp": "never"}),
             ("an_expiry_beyond_all_time", "malformed_timestamp", {"exp": 1e300}),
         ),
-        stricter={**PADDING, "an_expiry_beyond_all_time": "the library compares it as a number"},
+        stricter={
+            **PADDING,
+            "hs512": ANY_SHARED,
+            "an_expiry_beyond_all_time": "the library compares it as a number",
+            **dict.fromkeys(
+                ("no_expiry", "no_beginning", "issued_too_far_ahead"),
+                "the library for Node looks at the times that it finds",
+            ),
+        },
     ),
     token_sender(
         "livekit",
         Library(package="livekit-api", check=livekit),
+        second=NodeLibrary(package="livekit-server-sdk", scheme="livekit"),
         secrets=LIVEKIT_SECRETS,
         name="Authorization",
         key=lambda secret: secret.partition(":")[2],
@@ -343,17 +367,76 @@ TOKENS: list[Sender] = [
             ("no_beginning", "verified", _lacking("nbf")),
             ("it_expires_in_a_second", "verified", {"exp": T + 1}),
             ("it_expired_nine_seconds_ago", "verified", {"exp": T - 9}),
-            ("it_expired_ten_seconds_ago", "too_old", {"exp": T - 10}),
-            ("it_expired_a_minute_and_a_second_ago", "too_old", {"exp": T - 61}),
+            ("it_expired_59_seconds_ago", "verified", {"exp": T - 59}),
+            ("it_expired_a_minute_ago", "too_old", {"exp": T - 60}),
             ("it_begins_in_ten_seconds", "verified", {"nbf": T + 10}),
-            ("it_begins_in_eleven_seconds", "too_new", {"nbf": T + 11}),
+            ("it_begins_in_a_minute", "verified", {"nbf": T + 60}),
             ("it_begins_in_a_minute_and_a_second", "too_new", {"nbf": T + 61}),
+            ("an_expiry_in_words", "malformed_timestamp", {"exp": "never"}),
+        ),
+        stricter={**PADDING, "hs512": ANY_SHARED},
+        wider={"it_expired_59_seconds_ago": TEN_SECONDS, "it_begins_in_a_minute": TEN_SECONDS},
+    ),
+    token_sender(
+        "messagebird",
+        NodeLibrary(package="messagebird", scheme="messagebird"),
+        secrets=SECRETS,
+        name="MessageBird-Signature-JWT",
+        body_claim="payload_hash",
+        claims=lambda request, at: {
+            "iss": "MessageBird",
+            "nbf": at,
+            "exp": at + 60,
+            "jti": "59a244dc-e9ad-4e23-9778-371faa238f72",
+            "url_hash": sha256_hex(request.url.encode()),
+            "payload_hash": sha256_hex(request.body),
+        },
+        url_signed=True,
+        verdicts={
+            "hs512": "verified",
+            **dict.fromkeys(
+                ("another_host", "another_path", "another_query", "the_query_gone"), "wrong_body"
+            ),
+        },
+        claim_drafts=(
+            ("a_hash_in_capitals", "verified", _in_capitals),
+            ("a_hash_and_more", "wrong_body", lambda held: {**held, "payload_hash": _and_more(held)}),
+            ("the_hash_of_another_address", "wrong_body", {"url_hash": sha256_hex(b"https://example.com/")}),
+            ("no_hash_of_the_address", "wrong_body", _lacking("url_hash")),
+            ("another_issuer", "untrusted_key", {"iss": "messagebird"}),
+            ("no_issuer", "untrusted_key", _lacking("iss")),
+            ("no_id", "malformed_signature", _lacking("jti")),
+            ("no_expiry", "no_timestamp", _lacking("exp")),
+            ("no_beginning", "verified", _lacking("nbf")),
+            ("it_expired_four_seconds_ago", "verified", {"exp": T - 4}),
+            ("it_expired_five_seconds_ago", "too_old", {"exp": T - 5}),
+            ("it_begins_in_five_seconds", "verified", {"nbf": T + 5}),
+            ("it_begins_in_six_seconds", "too_new", {"nbf": T + 6}),
             ("an_expiry_in_words", "malformed_timestamp", {"exp": "never"}),
         ),
         stricter={
             **PADDING,
-            "it_expired_ten_seconds_ago": TEN_SECONDS,
-            "it_begins_in_eleven_seconds": TEN_SECONDS,
+            "a_hash_and_more": "the library's reader of hex stops at what is none",
+            "no_expiry": "each documented token expires, and nothing else bounds its age",
         },
+        more=(
+            Draft(
+                name="an_empty_body_and_no_hash_of_it",
+                verdict="verified",
+                request=Request(body=b""),
+                change=lambda request: request.set(
+                    "MessageBird-Signature-JWT",
+                    token(
+                        {
+                            "iss": "MessageBird",
+                            "exp": T + 60,
+                            "jti": "59a244dc",
+                            "url_hash": sha256_hex(request.url.encode()),
+                        },
+                        SECRETS[0],
+                    ),
+                ),
+            ),
+        ),
     ),
 ]
