@@ -26,6 +26,8 @@ from services.providers.base import (
 from services.secrets import Secrets
 
 TOKEN_GRACE = timedelta(days=7)
+POLL_BUDGET = timedelta(seconds=30)
+"""How long a poll may take: nobody waits for it, and its answer may be a long result."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Attempt:
         """
         _, operation = self.declared(job)
         try:
-            answer = await self._ask(job, operation.poll)
+            answer = await self._ask(job, operation.poll, POLL_BUDGET)
             _note_answer("poll.answered", job, answer)
             return read_poll_answer(operation, answer, self.clock.now())
         except NotSent as error:
@@ -114,7 +116,9 @@ class Attempt:
         if operation.cancel is None or job.external_id is None:
             return
         try:
-            _note_answer("cancel.answered", job, await self._ask(job, operation.cancel))
+            _note_answer(
+                "cancel.answered", job, await self._ask(job, operation.cancel, operation.start_budget)
+            )
         except (Unavailable, OperatorError, NotSent, AnswerLost) as error:
             _log.warning("cancel.failed", extra={"job_id": job.id, "error": type(error).__name__})
 
@@ -125,10 +129,12 @@ class Attempt:
             raise OperatorError(f"a job names {job.provider}.{job.operation}: put it back into PROVIDERS")
         return provider, provider.operations[job.operation]
 
-    async def _ask(self, job: Job, build: Callable[[Ask], HttpRequest] | None) -> HttpAnswer:
-        provider, operation = self.declared(job)
+    async def _ask(
+        self, job: Job, build: Callable[[Ask], HttpRequest] | None, budget: timedelta
+    ) -> HttpAnswer:
+        provider, _ = self.declared(job)
         assert build is not None and job.external_id is not None  # noqa: S101, PT018 - who calls has looked
-        key, budget = await self.credentials.current(provider, budget=operation.start_budget)
+        key, budget = await self.credentials.current(provider, budget=budget)
         request = build(
             Ask(job_id=job.id, external_id=job.external_id, api_url=provider.api_url, api_key=key)
         )

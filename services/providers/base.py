@@ -1,5 +1,6 @@
 """What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,6 +12,8 @@ from services.errors import NotUnderstood
 from services.jsons import parse_object as parse_object  # providers find all they need here
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
 from services.signatures.scheme import Scheme
+
+_UNCLEAN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Completion(StrEnum):
@@ -259,8 +262,4 @@ def clean(value: JsonValue) -> JsonValue:
 
 def clean_text(text: str) -> str:
     """Take control characters (all but tab and line ends) and lone surrogates out of a string."""
-    return "".join(
-        c
-        for c in text
-        if c in "\t\n\r" or not (ord(c) < 32 or 127 <= ord(c) < 160 or "\ud800" <= c <= "\udfff")
-    )
+    return _UNCLEAN.sub("", text)

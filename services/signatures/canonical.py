@@ -150,5 +150,5 @@ def _request(delivery: Delivery, names: Sequence[str]) -> bytes:
 def _path(url: str) -> str:
     """Write path and query as they are signed: the query is escaped twice, as one value."""
     path, _, query = _ORIGIN.sub("", url).partition("?")
-    query = quote(query.partition("?")[0], safe=_COMPONENT_SAFE, errors="replace")
-    return quote(f"{path}?{query}" if query else path, safe=_URI_SAFE, errors="replace")
+    query = quote(query.partition("?")[0], safe=_COMPONENT_SAFE, errors="surrogatepass")
+    return quote(f"{path}?{query}" if query else path, safe=_URI_SAFE, errors="surrogatepass")

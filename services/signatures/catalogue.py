@@ -82,7 +82,11 @@ HMACS: Mapping[str, Hmac] = {
         template=b"v0:%(timestamp)b:%(body)b",
     ),
     # https://shopify.dev/docs/apps/build/webhooks/subscribe/https
-    "shopify": Hmac(signature_header="x-shopify-hmac-sha256", encoding=Encoding.BASE64),
+    "shopify": Hmac(
+        signature_header="x-shopify-hmac-sha256",
+        encoding=Encoding.BASE64,
+        header_aliases={"x-shopify-hmac-sha256": "shopify-hmac-sha256"},
+    ),
     # https://mux.com/docs/core/verify-webhook-signatures
     "mux": replace(STRIPE, signature_header="mux-signature"),
     # https://developer.paddle.com/webhooks/about/signature-verification
@@ -308,6 +312,9 @@ PUBLIC_KEYS: Mapping[str, Scheme] = {
         template=b"%(timestamp)b%(body)b",
         encoding=Encoding.BASE64,
         kind=KeyKind.P256,
+        # It repeats a delivery for a day, and does not say that the time is then a new one:
+        # https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
+        past=timedelta(hours=24, minutes=5),
     ),
     # A message keeps the time of its publication while it is sent again, which is done for at most an hour:
     # https://docs.aws.amazon.com/sns/latest/dg/sns-message-delivery-retries.html

@@ -114,7 +114,8 @@ class SnsMessages(Declared):
             message = parse_object(delivery.body)
         except NotUnderstood:
             message = {}
-        if message.get("Type") not in _SIGNED:
+        kind = message.get("Type")
+        if not isinstance(kind, str) or kind not in _SIGNED:
             name = hashlib.sha256(delivery.body).hexdigest()
             text = delivery.body.decode(errors="replace")
             message = {"Type": "Notification", "MessageId": name, "Message": text}

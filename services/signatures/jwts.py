@@ -177,7 +177,7 @@ class Jwt(Declared):
         if self.url_claim:
             named = claims.get(self.url_claim)
             if self.url_hashed:
-                _check_digest(named, delivery.url.encode(errors="replace"), Encoding.HEX)
+                _check_digest(named, delivery.url.encode(errors="surrogatepass"), Encoding.HEX)
             elif named != delivery.url:
                 raise NotVerified(Reason.WRONG_BODY)
 
@@ -205,7 +205,7 @@ class Jwt(Declared):
         if delivery.body or not self.empty_body_unnamed:
             claims[self.body_claim] = write_digest(hashlib.sha256(delivery.body).digest(), self.encoding)
         if self.url_claim:
-            url = hashlib.sha256(delivery.url.encode(errors="replace")).hexdigest()
+            url = hashlib.sha256(delivery.url.encode(errors="surrogatepass")).hexdigest()
             claims[self.url_claim] = url if self.url_hashed else delivery.url
         return claims
 

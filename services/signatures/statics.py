@@ -127,7 +127,7 @@ class BodyToken(Declared):
 
 
 def _is_one_of(keys: Sequence[bytes], token: str) -> bool:
-    return any(hmac.compare_digest(key, token.encode(errors="replace")) for key in keys)
+    return any(hmac.compare_digest(key, token.encode(errors="surrogatepass")) for key in keys)
 
 
 def _credentials(secrets: Sequence[str]) -> list[bytes]:

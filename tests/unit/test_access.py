@@ -291,7 +291,7 @@ async def test_a_request_gets_what_the_exchange_left_of_its_budget(world: World)
     await world.start(provider="guarded")
     world.jobs.attempt.credentials._kept.clear()
     await world.run_until(NOW + timedelta(minutes=11))
-    assert budgets == [("POST", 3), ("POST", 1), ("POST", 3), ("GET", 1)]
+    assert budgets == [("POST", 3), ("POST", 1), ("POST", 30), ("GET", 28)]
 
 
 async def test_a_start_without_a_token_is_put_off_and_counts(world: World) -> None:

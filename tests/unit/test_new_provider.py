@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dev import __main__ as command
 from dev.new_provider import Refused, registered, write_provider
 from dev.process import ROOT
+from dev.tables import document
 
 REGISTRY = """
 BEFORE = (
@@ -48,7 +50,7 @@ def skeleton(tmp_path: Path) -> Path:
 
 
 def contents(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+    return {str(path): path.read_text() if path.is_file() else "" for path in root.rglob("*")}
 
 
 def run(root: Path, *module: str) -> str:
@@ -74,7 +76,10 @@ def test_what_is_written_passes_every_check_at_once(copy: Path) -> None:
     chosen = f"{LONG} or test_registry or test_tables or test_layers"
     passed = run(copy, "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", chosen)
     assert " passed" in passed
-    assert "acme" not in "".join((copy / path).read_text().lower() for path in (provider, wire, *samples))
+    text = "".join((copy / path).read_text().lower() for path in (provider, wire, *samples))
+    assert "acme" not in text
+    assert 'api_url="https://api.parcels-4-everybody-in-the-world.example"' in text
+    assert '"""parcels 4 everybody in the world: ' in text
 
 
 def test_a_short_name_is_written_as_well_and_the_rest_asked_for(copy: Path) -> None:
@@ -126,3 +131,20 @@ def test_a_registry_that_cannot_be_read_is_left_alone(skeleton: Path) -> None:
 def test_the_registry_stays_sorted_and_nothing_else_is_touched(name: str, names: list[str]) -> None:
     lines = "".join(f'    "{one}",\n' for one in names)
     assert registered(name, REGISTRY) == REGISTRY.replace('    "apples",\n    "pears",\n', lines)
+
+
+def test_the_command_says_why_it_refuses(
+    skeleton: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "ROOT", skeleton)
+    monkeypatch.setattr(sys, "argv", ["dev", "new-provider", "base"])
+    assert command.main() == 1
+    assert capsys.readouterr() == ("", "the name base is taken: choose another\n")
+
+
+def test_the_command_prints_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dev", "providers"])
+    assert command.main() == 0
+    assert capsys.readouterr().out == document()

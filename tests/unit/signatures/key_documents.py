@@ -128,7 +128,7 @@ def _party(scheme: str, number: int) -> Party:
         "livekit": Party(
             private=f"APIabc12{number}:{SHARED[number]}", secrets=(f"APIabc12{number}:{SHARED[number]}",)
         ),
-        "deepgram_basic": Party(private=f"hooks:p{number}", secrets=(f"hooks:p{number}",)),
+        "deepgram_basic": Party(private=f"hooks:{SHARED[number]}", secrets=(f"hooks:{SHARED[number]}",)),
     }
     if scheme in made:
         return made[scheme]

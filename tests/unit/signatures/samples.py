@@ -14,11 +14,10 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A request, the secret that signed it, and one that its sender has retired."""
+    """A request, and the secret that signed it."""
 
     made_by: str
     secret: str
-    retired: str
     delivery: Delivery
 
 
@@ -98,7 +97,6 @@ SAMPLES = {
     "twilio_form": Sample(
         made_by="twilio 9.13.0 (PyPI), twilio 6.2.0 (npm)",
         secret="12345",
-        retired="54321",
         delivery=request(
             TWILIO_FORM,
             {"content-type": FORM, "x-twilio-signature": "RSOYDt4T1cUTdK1PDd93/VVr8B8="},
@@ -108,7 +106,6 @@ SAMPLES = {
     "twilio_json": Sample(
         made_by="twilio 9.13.0 (PyPI), twilio 6.2.0 (npm)",
         secret="12345",
-        retired="54321",
         delivery=request(
             TWILIO_JSON,
             {"content-type": "application/json", "x-twilio-signature": "a9nBmqA0ju/hNViExpshrM61xv4="},
@@ -118,7 +115,6 @@ SAMPLES = {
     "twilio_sharedkey": Sample(
         made_by="twilio 9.13.0 (PyPI)",
         secret="12345",
-        retired="54321",
         delivery=request(
             TWILIO_FORM,
             {
@@ -132,7 +128,6 @@ SAMPLES = {
     "mailgun": Sample(
         made_by="mailgun 1.10.0 (PyPI)",
         secret="key-3ax6xnjp29jd6fds4gc373sgvjxteol0",
-        retired="key-0",
         delivery=request(
             MAILGUN % b"bbae38b90b188e8ae408fa55c78fd0a60ed10c03b4812e310ca9f1be258371f5",
             {"content-type": "application/json"},
@@ -141,13 +136,11 @@ SAMPLES = {
     "adyen_payments": Sample(
         made_by="Adyen 16.0.0 (PyPI), @adyen/api-library 32.1.0 (npm)",
         secret="44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
-        retired="00782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
         delivery=request(ADYEN, {"content-type": "application/json"}),
     ),
     "dropbox_sign": Sample(
         made_by="dropbox-sign 2.0.0 (PyPI), @dropbox/sign 1.11.0 (npm)",
         secret="324e3b0840f065eb51f3fd63231d0d33daa35d4ed10d27718839e81737065782",
-        retired="004e3b0840f065eb51f3fd63231d0d33daa35d4ed10d27718839e81737065782",
         delivery=request(
             multipart(("json", DROPBOX_SIGN)), {"content-type": "multipart/form-data; boundary=XYZ"}
         ),
@@ -155,13 +148,11 @@ SAMPLES = {
     "braintree": Sample(
         made_by="braintree 4.48.0 (PyPI), braintree 3.40.0 (npm)",
         secret="integration_private_key",
-        retired="retired_private_key",
         delivery=request(BRAINTREE, {"content-type": FORM}),
     ),
     "transloadit": Sample(
         made_by="@transloadit/utils 4.8.1 (npm)",
         secret="transloadit-secret",
-        retired="retired-secret",
         delivery=request(
             multipart(("transloadit", TRANSLOADIT), ("signature", TRANSLOADIT_SIGNATURE)),
             {"content-type": "multipart/form-data; boundary=XYZ"},
@@ -170,7 +161,6 @@ SAMPLES = {
     "inngest": Sample(
         made_by="inngest 0.5.19 (PyPI), inngest 4.24.0 (npm)",
         secret="signkey-prod-12345678",
-        retired="signkey-prod-87654321",
         delivery=request(
             INNGEST,
             {
@@ -183,7 +173,6 @@ SAMPLES = {
     "contentful": Sample(
         made_by="@contentful/node-apps-toolkit 3.16.1 (npm)",
         secret="9be8c1c5c2a74f0f9c8b0a2d4f6e8b1a9be8c1c5c2a74f0f9c8b0a2d4f6e8b1a",
-        retired="00e8c1c5c2a74f0f9c8b0a2d4f6e8b1a9be8c1c5c2a74f0f9c8b0a2d4f6e8b1a",
         delivery=request(
             '{"sys":{"id":"e1"},"text":"Zürich"}'.encode(),
             CONTENTFUL_HEADERS,
@@ -193,13 +182,11 @@ SAMPLES = {
     "gitlab_token": Sample(
         made_by="documentation",
         secret="s3cr3t-token",
-        retired="old-token",
         delivery=request(b'{"object_kind":"push"}', {"x-gitlab-token": "s3cr3t-token"}),
     ),
     "assemblyai": Sample(
         made_by="documentation",
         secret="secret-value",
-        retired="old-value",
         delivery=request(
             b'{"transcript_id":"5552493-16d8-42d8-8feb-c2a16b56f6e8","status":"completed"}',
             {"x-my-webhook-secret": "secret-value"},
@@ -208,7 +195,6 @@ SAMPLES = {
     "deepgram_basic": Sample(
         made_by="documentation, base64",
         secret="hooks:p@ss:wörd",
-        retired="hooks:old",
         delivery=request(
             b'{"metadata":{"request_id":"r1"}}', {"authorization": "Basic aG9va3M6cEBzczp3w7ZyZA=="}
         ),
@@ -216,7 +202,6 @@ SAMPLES = {
     "msgraph": Sample(
         made_by="documentation",
         secret="c4b2f3a0-state",
-        retired="old-state",
         delivery=request(
             b'{"value":[{"id":"n1","clientState":"c4b2f3a0-state","changeType":"created"},'
             b'{"id":"n2","clientState":"c4b2f3a0-state","changeType":"updated"}]}',

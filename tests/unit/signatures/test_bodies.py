@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.unit.signatures.samples import ADYEN, MAILGUN, NOW, SAMPLES, request
 
 MAIL, PAY = KEYED["mailgun"], KEYED["adyen_payments"]
 MAIL_KEY, PAY_KEY = SAMPLES["mailgun"].secret, SAMPLES["adyen_payments"].secret
+OLD_KEY = "00782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
 DIGEST = b"bbae38b90b188e8ae408fa55c78fd0a60ed10c03b4812e310ca9f1be258371f5"
 MAIL_BODY = MAILGUN % DIGEST
 
@@ -81,18 +81,6 @@ def test_mailgun_signs_timestamp_and_token(body: bytes) -> None:
 def test_mailgun_refuses_what_is_not_signed(body: bytes, reason: str) -> None:
     with pytest.raises(NotVerified) as refused:
         MAIL.verify(request(body), [MAIL_KEY], NOW)
-    assert refused.value.reason == reason
-
-
-@pytest.mark.parametrize("seconds", [900, -300])
-def test_mailgun_takes_a_quarter_of_an_hour_and_a_clock_five_minutes_ahead(seconds: int) -> None:
-    MAIL.verify(request(MAIL_BODY), [MAIL_KEY], NOW + timedelta(seconds=seconds))
-
-
-@pytest.mark.parametrize(("seconds", "reason"), [(901, "too_old"), (900.5, "too_old"), (-301, "too_new")])
-def test_mailgun_takes_nothing_older_or_newer(seconds: float, reason: str) -> None:
-    with pytest.raises(NotVerified) as refused:
-        MAIL.verify(request(MAIL_BODY), [MAIL_KEY], NOW + timedelta(seconds=seconds))
     assert refused.value.reason == reason
 
 
@@ -238,11 +226,11 @@ def test_adyen_refuses_what_has_no_items(body: bytes, reason: str) -> None:
 
 
 def test_two_items_may_be_signed_with_two_keys() -> None:
-    old = json.loads(PAY.sign(adyen({}), SAMPLES["adyen_payments"].retired, NOW).body)
+    old = json.loads(PAY.sign(adyen({}), OLD_KEY, NOW).body)
     both = json.loads(ADYEN)
     both["notificationItems"] += old["notificationItems"]
     delivery = request(json.dumps(both).encode())
-    PAY.verify(delivery, [PAY_KEY, SAMPLES["adyen_payments"].retired], NOW)
+    PAY.verify(delivery, [PAY_KEY, OLD_KEY], NOW)
     with pytest.raises(NotVerified):
         PAY.verify(delivery, [PAY_KEY], NOW)
 

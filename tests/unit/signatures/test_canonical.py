@@ -138,18 +138,6 @@ def test_a_key_that_is_nothing_but_prefix_is_the_operators() -> None:
         INN.verify(SAMPLES["inngest"].delivery, ["signkey-prod-"], NOW)
 
 
-@pytest.mark.parametrize("seconds", [300, -300])
-def test_the_edges_of_inngests_tolerance_are_inside(seconds: int) -> None:
-    INN.verify(SAMPLES["inngest"].delivery, [KEY], NOW + timedelta(seconds=seconds))
-
-
-@pytest.mark.parametrize(("seconds", "reason"), [(301, "too_old"), (-301, "too_new")])
-def test_inngest_takes_nothing_older_or_newer(seconds: int, reason: str) -> None:
-    with pytest.raises(NotVerified) as refused:
-        INN.verify(SAMPLES["inngest"].delivery, [KEY], NOW + timedelta(seconds=seconds))
-    assert refused.value.reason == reason
-
-
 def test_blanks_and_order_name_the_same_event() -> None:
     one, other = request(b'{"a":1,"b":2}'), request(b'{ "b": 2.0, "a": 1 }')
     assert INN.event_id(one) == INN.event_id(other) != INN.event_id(request(b'{"a":1,"b":3}'))
@@ -220,6 +208,7 @@ def test_what_is_not_signed_may_differ(delivery: Delivery) -> None:
         (replace(CMS, url=CMS.url.replace("cms", "smc")), "wrong_signature"),
         (replace(CMS, url=CMS.url.replace("x=1", "x=2")), "wrong_signature"),
         (replace(CMS, url=CMS.url.partition("?")[0]), "wrong_signature"),
+        (replace(CMS, url=CMS.url.replace(" ", "\ud800")), "wrong_signature"),
         (replace(CMS, url=CMS.url.replace("%20", "+")), "wrong_signature"),
         (replace(CMS, body=CMS.body + b" "), "wrong_signature"),
         (replace(CMS, body=b""), "wrong_signature"),
@@ -241,6 +230,7 @@ def test_what_is_not_signed_may_differ(delivery: Delivery) -> None:
         "path",
         "query",
         "query-gone",
+        "query-surrogate",
         "query-spelling",
         "body-grown",
         "body-gone",

@@ -449,21 +449,6 @@ def transmission(**changes: str) -> Delivery:
     return replace(delivery(BODY), headers=headers)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "reason"),
-    [(259_200, None), (259_201, "too_old"), (-300, None), (-301, "too_new")],
-    ids=["three-days", "older", "five-minutes-ahead", "newer"],
-)
-def test_paypal_may_deliver_again_for_three_days(seconds: int, reason: str | None) -> None:
-    moment = NOW + timedelta(seconds=seconds)
-    if reason is None:
-        PAYPAL.verify(transmission(), [WEBHOOK_ID], moment, [CERTIFICATE])
-        return
-    with pytest.raises(NotVerified) as refused:
-        PAYPAL.verify(transmission(), [WEBHOOK_ID], moment, [CERTIFICATE])
-    assert refused.value.reason == reason
-
-
 def paypal_reason(sent: Delivery, webhook: str = WEBHOOK_ID) -> Reason:
     with pytest.raises(NotVerified) as refused:
         PAYPAL.verify(sent, [webhook], NOW, [CERTIFICATE])

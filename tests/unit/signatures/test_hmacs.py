@@ -512,38 +512,6 @@ def test_a_time_that_is_not_rfc_3339_is_malformed(name: str, text: str) -> None:
     assert reason_of(name, sent(name, **{header: text})) == "malformed_timestamp"
 
 
-@pytest.mark.parametrize("name", ["square", "trello", "hubspot_v2", "hubspot_v3"])
-@pytest.mark.parametrize(
-    "url",
-    [
-        URL.replace("https", "http"),
-        URL.replace(".com", ".com:443"),
-        URL.replace("acme", "acme/"),
-        URL.replace("?from=them", ""),
-        URL + "&",
-        URL + "#",
-        URL + "\ud800",
-        URL.replace("them", "thém"),
-        "",
-    ],
-    ids=["http", "port", "slash", "no-query", "more-query", "fragment", "surrogate", "beyond-ascii", "none"],
-)
-def test_a_signature_for_one_address_does_not_fit_another(name: str, url: str) -> None:
-    assert reason_of(name, replace(sent(name), url=url)) == "wrong_signature"
-
-
-def test_a_lone_surrogate_in_an_address_is_no_question_mark() -> None:
-    assert reason_of("square", replace(sent("square"), url=URL.replace("?", "\ud800"))) == "wrong_signature"
-
-
-@pytest.mark.parametrize("name", ["hubspot_v2", "hubspot_v3"])
-@pytest.mark.parametrize(
-    "method", ["PUT", "post", "", "\ud800"], ids=["put", "lower-case", "none", "surrogate"]
-)
-def test_a_signature_for_one_method_does_not_fit_another(name: str, method: str) -> None:
-    assert reason_of(name, replace(sent(name), method=method)) == "wrong_signature"
-
-
 @pytest.mark.parametrize(
     ("url", "signature"),
     [
@@ -647,9 +615,3 @@ def test_the_secret_of_easypost_is_decomposed() -> None:
 def test_the_key_of_stripe_is_the_whole_text() -> None:
     with pytest.raises(NotVerified):
         STRIPE.verify(sent("stripe"), [SECRET.removeprefix("whsec_")], NOW)
-
-
-def test_no_secret_shows_in_an_error() -> None:
-    with pytest.raises(OperatorError) as raised:
-        STANDARD_WEBHOOKS.verify(sent("standardwebhooks"), ["hunter2!"], NOW)
-    assert "hunter2" not in str(raised.value)

@@ -7,32 +7,15 @@ import pytest
 from services.errors import NotVerified, OperatorError
 from services.signatures.catalogue import STATICS
 from services.signatures.statics import HeaderToken
-from tests.unit.signatures.samples import NOW, SAMPLES, request, with_header
+from tests.unit.signatures.samples import NOW, SAMPLES, request
 
 GITLAB, BASIC, GRAPH = STATICS["gitlab_token"], STATICS["deepgram_basic"], STATICS["msgraph"]
 CREDENTIALS = SAMPLES["deepgram_basic"].secret
 
 
-@pytest.mark.parametrize(
-    "token",
-    ["s3cr3t-toke", "s3cr3t-token1", "S3CR3T-TOKEN", "s3cr3t token", "s3cr3t-tokenn", "ß3cr3t-token"],
-    ids=["shorter", "longer", "case", "blank", "letter", "beyond-ascii"],
-)
-def test_another_token_is_refused(token: str) -> None:
-    with pytest.raises(NotVerified) as refused:
-        GITLAB.verify(request(b"{}", {"x-gitlab-token": token}), ["s3cr3t-token"], NOW)
-    assert refused.value.reason == "wrong_signature"
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"), [("x-gitlab-token", "no_signature"), ("authorization", "no_signature")]
-)
-@pytest.mark.parametrize("value", [None, "", " "], ids=["missing", "empty", "blank"])
-def test_no_token_is_refused(name: str, reason: str, value: str | None) -> None:
-    scheme = GITLAB if name == "x-gitlab-token" else BASIC
-    with pytest.raises(NotVerified) as refused:
-        scheme.verify(with_header(request(b"{}"), name, value), [CREDENTIALS], NOW)
-    assert refused.value.reason == reason
+def test_a_lone_surrogate_is_no_question_mark() -> None:
+    with pytest.raises(NotVerified):
+        GITLAB.verify(request(b"{}", {"x-gitlab-token": "who\ud800"}), ["who?"], NOW)
 
 
 def test_the_header_is_the_callers_choice() -> None:

@@ -90,14 +90,6 @@ def test_only_the_port_goes_or_comes(url: str, signature: str) -> None:
     FORM.verify(posted(b"", signature, url), ["12345"], NOW)
 
 
-@pytest.mark.parametrize("place", range(0, len(TWILIO_FORM), 3))
-def test_a_change_in_a_field_is_refused(place: int) -> None:
-    changed = bytearray(TWILIO_FORM)
-    changed[place] ^= 1
-    with pytest.raises(NotVerified):
-        FORM.verify(posted(bytes(changed), "RSOYDt4T1cUTdK1PDd93/VVr8B8="), ["12345"], NOW)
-
-
 @pytest.mark.parametrize(
     ("body", "url"),
     [
