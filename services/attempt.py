@@ -35,6 +35,9 @@ _UNREACHABLE = Failure(code="provider_unreachable", message="the provider could 
 _UNREADABLE = Failure(code="answer_unreadable", message="the provider's answer could not be read")
 _REFUSED_KEY = Failure(code="provider_refused_key", message="the provider refused our API key")
 _NO_TOKEN = Failure(code="no_access_token", message="the provider gave no access token")
+_TOO_LATE = Failure(
+    code="access_token_late", message="the access token came too late to send the start with it"
+)
 _NOT_READY = Failure(code="secrets_unavailable", message="a secret could not be read or used")
 
 
@@ -63,6 +66,9 @@ class Attempt:
             told = provider.signing_secret if provider.tells_secret else None
             secret = await self.secrets.newest(told) if told else ""
             key, budget = await self.credentials.current(provider, budget=operation.start_budget)
+            if not operation.idempotent and budget < operation.start_budget / 2:
+                # Cut short, it could not be sent again; the token is kept, and the next try has all its time.
+                return PutOff(failure=_TOO_LATE, counts=False)
             request = operation.start(
                 Start(
                     job_id=job.id,
@@ -166,7 +172,9 @@ def read_answer(
 ) -> Answered | Refused | PutOff | Lost:
     """Sort a start's answer: taken, refused for good, to be tried again, or not to be known.
 
-    A 502 or 504 is somebody between who lost the answer, https://www.rfc-editor.org/rfc/rfc9110#status.504.
+    A 502 or 504 is somebody between who lost the answer, https://www.rfc-editor.org/rfc/rfc9110#status.504;
+    Cloudflare says 520 or 524 for that,
+    https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/.
     Any other 5xx may hide that the provider acted: a start that is safe to repeat loses nothing by that
     caution; one that is not takes the provider's word that it failed, or an outage would end it. A 401 or
     403 is ours to mend (the key), and does not use up attempts.
@@ -177,12 +185,14 @@ def read_answer(
             return Answered(started=operation.read_start(answer), elapsed=answer.elapsed, retry_after=wait)
         except NotUnderstood:
             return Lost(failure=_UNREADABLE)
+        except NotSent as error:
+            return PutOff(failure=_unavailable(answer), retry_after=error.retry_after or wait)
     failed = _unavailable(answer)
-    unsure = {502, 504} if not operation.idempotent else set(range(500, 600)) - {503}
+    unsure = {502, 504, 520, 524} if not operation.idempotent else set(range(500, 600)) - {503}
     if answer.status in unsure:
         return Lost(failure=failed)
     if answer.status in (401, 403):
-        return PutOff(failure=_REFUSED_KEY, counts=False)
+        return PutOff(failure=_REFUSED_KEY, retry_after=wait, counts=False)
     in_use = answer.status == 409 and operation.idempotent  # the first request with this key is not done
     if answer.status in PASSING or answer.status >= 500 or in_use:
         return PutOff(failure=failed, retry_after=wait)
@@ -201,7 +211,7 @@ def read_poll_answer(
     """
     wait = read_retry_after(answer, now)
     if answer.status in (401, 403):
-        return _REFUSED_KEY, MENDING
+        return _REFUSED_KEY, max(wait or MENDING, MENDING)
     if answer.status == 404:
         return Failure(code="provider_knows_no_job", message="the provider answered 404"), wait
     if 400 <= answer.status < 500 and answer.status not in PASSING:

@@ -5,7 +5,7 @@ HookbusError
 ├── NotVerified               the sender of a delivery signs it rightly
 ├── NotUnderstood             a verified delivery says nothing that we know: kept, never dropped
 ├── ProviderError             the third party
-│   ├── NotSent               nothing reached it: safe to send again
+│   ├── NotSent               it did nothing: safe to send again
 │   └── AnswerLost            it may have acted: not safe to send again
 ├── Unavailable               wait: a store, the bus or the vault is away for the moment
 ├── OperatorError             whoever runs this deployment sets something right
@@ -83,7 +83,7 @@ class ProviderError(HookbusError):
 
 
 class NotSent(ProviderError):
-    """The request never left: no connection, no time to make one, or no access token to send with it.
+    """The provider did nothing: no connection, no time to make one, no access token, or it says so itself.
 
     `retry_after` is how long the provider asked us to wait, if it did.
     """

@@ -3,6 +3,7 @@
 Each answers what its sender's documentation asks for and nothing else. What is reflected is short, made of
 harmless characters, and told as text or JSON that no browser should take for anything else. What is signed
 here with a secret is never a body that could be read: `_TOKEN` has no braces, ampersands or colons in it.
+Zoom signs no callback without colons; where X could, a body that is such a token is refused.
 """
 
 import base64
@@ -68,6 +69,11 @@ def _meta(delivery: Delivery, secrets: Sequence[str]) -> Handshaken | None:
 
 # https://docs.x.com/x-api/webhooks/quickstart#2-the-crc-check
 def _x_twitter(delivery: Delivery, secrets: Sequence[str]) -> Handshaken | None:
+    if delivery.method == "POST":
+        # Whoever asks for a token's answer holds the signature of a body that reads the same.
+        if _TOKEN.fullmatch(delivery.body.decode("latin-1")):
+            raise NotVerified(Reason.WRONG_BODY)
+        return None
     token = _query(delivery).get("crc_token", "")
     if not _TOKEN.fullmatch(token):
         return None
@@ -187,7 +193,7 @@ HANDSHAKES: Mapping[str, Handshake] = {
     "nylas": Handshake(methods=_GET, answer=_challenge),
     "slack": Handshake(methods=_POST, answer=_slack, signed=True),
     "trello": Handshake(methods=_HEAD, answer=_head),
-    "x_twitter": Handshake(methods=_GET, answer=_x_twitter),
+    "x_twitter": Handshake(methods=_GET | _POST, answer=_x_twitter),
     # No answer to Xero may have a body, and a forged request is part of its handshake.
     "xero": Handshake(methods=_POST, answer=_xero, signed=True, refusal=WebhookAnswer(status=401)),
     "zoom": Handshake(methods=_POST, answer=_zoom, signed=True),

@@ -1,9 +1,9 @@
 """Senders' public keys as verification needs them: fetched seldom, kept an hour, and at no stranger's will.
 
 Which key a delivery was signed with is known from the delivery alone, before it is verified. So nothing is
-asked but what a scheme's pattern allows, what was asked in vain is not asked again for ten seconds, and no
-more than ten requests leave in ten seconds, however many names strangers think up. While a sender's keys
-cannot be had, those at hand go on serving for a day.
+asked but what a scheme's pattern allows, what was asked in vain is not asked again for ten seconds, and each
+provider is asked for no more than ten keys that are new in ten seconds, however many names strangers think
+up. While a sender's keys cannot be had, or are said to be gone, those at hand go on serving for a day.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ MOST_REQUESTS = 10
 MOST_DOCUMENTS = 64
 MAX_BYTES = 64 * 1024
 BUDGET = timedelta(seconds=3)
-_NO_SUCH_KEY = frozenset({400, 403, 404, 410})
+_NO_SUCH_KEY = frozenset({404, 410})
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Keys:
     secrets: Secrets
     clock: Clock
     _kept: dict[bytes, _Kept] = field(default_factory=dict)
-    _sent_at: deque[datetime] = field(default_factory=deque)
+    _sent_at: dict[str, deque[datetime]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def find(self, provider: Provider, delivery: Delivery) -> Sequence[bytes]:
@@ -107,19 +107,29 @@ class Keys:
             tried_at=now,
             away=True,
         )
-        while self._sent_at and now - self._sent_at[0] >= INTERVAL:
-            self._sent_at.popleft()
-        if len(self._sent_at) >= MOST_REQUESTS:
+        if not at_hand.documents and not self._may_ask(provider, now):
             _log.warning("keys.too_many_requests", extra={"provider": provider.name})
             return at_hand
-        self._sent_at.append(now)
         documents = await self._ask(provider, request)
-        heard = at_hand if documents is None else _Kept(documents=documents, heard_at=now, tried_at=now)
+        serves = at_hand.documents and now - at_hand.heard_at < LONGEST_LIFETIME
+        if documents is None or (not documents and serves):
+            heard = at_hand
+        else:
+            heard = _Kept(documents=documents, heard_at=now, tried_at=now)
         self._kept[name] = heard
         if len(self._kept) > MOST_DOCUMENTS:
             kept = self._kept
             del kept[min(kept, key=lambda one: (bool(kept[one].documents), kept[one].tried_at))]
         return heard
+
+    def _may_ask(self, provider: Provider, now: datetime) -> bool:
+        sent_at = self._sent_at.setdefault(provider.name, deque())
+        while sent_at and now - sent_at[0] >= INTERVAL:
+            sent_at.popleft()
+        if len(sent_at) >= MOST_REQUESTS:
+            return False
+        sent_at.append(now)
+        return True
 
     async def _ask(self, provider: Provider, request: HttpRequest) -> tuple[bytes, ...] | None:
         """Ask once; nothing if the answer says nothing of keys."""

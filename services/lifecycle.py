@@ -170,10 +170,16 @@ def _ticked(job: Job, number: int, now: datetime, operation: Operation, chance: 
     elif _can_poll(job, operation):
         return Step(job=job, call=Call.POLL)
     waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)
-    if waiting and job.attempts < operation.max_attempts:
+    if waiting and job.attempts < operation.max_attempts and not _forgotten(job, now, operation):
         begun = replace(job, attempts=job.attempts + 1, attempt_since=now, updated_at=now)
         return Step(job=begun, call=Call.START)
     return Step(job=job, look_at=_next_look(job, now, operation, chance))
+
+
+def _forgotten(job: Job, now: datetime, operation: Operation) -> bool:
+    """Say whether the provider may know of an earlier start no more, and would act on another one anew."""
+    known_for = operation.idempotent_for
+    return job.attempts > 0 and known_for is not None and now >= job.created_at + known_for
 
 
 def _answered(job: Job, answered: Answered, now: datetime, operation: Operation, chance: float) -> Step:
@@ -269,12 +275,17 @@ def _to_be_asked(job: Job, callback: Callback, now: datetime, operation: Operati
 
 def _polled(job: Job, polled: Polled, now: datetime, operation: Operation, chance: float) -> Step:
     told, after = polled.told, polled.after
+    if isinstance(told, Started) and told.job_id is not None and told.job_id != job.id:
+        told = Failure(code="another_job", message="the provider told of another job")
     if isinstance(told, Started) and (told.status.settled or isinstance(after, Called)):
         return _called(job, _as_callback(job, told, after), now, operation, chance, by="poll")
     if job.status.settled:
         return Step(job=job)
     if isinstance(after, Called):
-        job = replace(job, status=Status.RUNNING, external_id=job.external_id or after.callback.external_id)
+        if isinstance(told, Failure) and not _can_poll(job, operation):
+            # Nobody has borne out that what the callback names is this job.
+            return Step(job=_poll_failed(job, now, told.code))
+        job = replace(job, status=Status.RUNNING)
     elif after.number < job.tick:
         return Step(job=job)
     elif now >= job.deadline_at:
@@ -391,7 +402,8 @@ def _next_look(
         wait = backoff(job.polls, chance, base=first, cap=every)
     else:
         wait = first
-    return _from(now + min(max(wait, at_least or wait), job.deadline_at - now), now)
+    wait = max(wait, operation.poll_at_least, at_least or wait)
+    return _from(now + min(wait, job.deadline_at - now), now)
 
 
 def _from(moment: datetime, now: datetime) -> datetime:

@@ -10,9 +10,9 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services import tokens
 from services.errors import (
@@ -38,13 +38,17 @@ from services.providers.base import (
     WebhookAnswer,
 )
 from services.secrets import Secrets
+from services.signatures.scheme import Scheme
 
 DELIVERIES = "deliveries/"
 HANDSHAKES = "handshakes/"
 HANDED_OVER_A_DAY = 10
 CONFIRM_BUDGET = timedelta(seconds=5)
 PRUNE_BATCH = 200
-_PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-functions-key"})
+# The host tells the address that was called in `x-original-url`, and our token is in it.
+_PRIVATE_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "x-functions-key", "x-original-url"}
+)
 
 _log = logging.getLogger(__name__)
 
@@ -97,14 +101,14 @@ class ReceiveWebhook:
             if shaken:
                 token = await self._read_token(provider, token_text) if token_text else None
                 return await self._complete(provider, shaken, token)
-        self._check_form(provider, delivery)
+        self._check_form(provider, delivery, self._most_bytes(provider, token_text))
         token = await self._check_token(provider, token_text)
         await self._check_signature(provider, delivery)
         if handshake and handshake.signed:
             shaken = await self._shake(provider, handshake, delivery)
             if shaken:
                 return await self._complete(provider, shaken, token)
-        await self._read(provider, delivery, token, traceparent)
+        await self._read(provider, _without(token_text, delivery), token, traceparent)
         return provider.answer
 
     async def _read(
@@ -188,15 +192,19 @@ class ReceiveWebhook:
             if len(old) < PRUNE_BATCH:
                 return deleted
 
-    def _check_form(self, provider: Provider, delivery: Delivery) -> None:
+    def _most_bytes(self, provider: Provider, token_text: str | None) -> int:
+        """Grant a provider's own limit at an address with a token: one that is not ours is refused next."""
+        return max(self.max_bytes, provider.max_bytes or 0) if token_text else self.max_bytes
+
+    def _check_form(self, provider: Provider, delivery: Delivery, most_bytes: int) -> None:
         if delivery.method != "POST":
             methods = provider.handshake.methods if provider.handshake else frozenset()
             if delivery.method in methods:
                 raise CallerError(400, "no-handshake", "this is no handshake of this provider")
             allow = ", ".join(sorted({"POST", *methods}))
             raise CallerError(405, "method-not-allowed", "webhooks are sent by POST", allow=allow)
-        if len(delivery.body) > self.max_bytes:
-            raise CallerError(413, "body-too-large", f"a webhook has at most {self.max_bytes} bytes here")
+        if len(delivery.body) > most_bytes:
+            raise CallerError(413, "body-too-large", f"a webhook has at most {most_bytes} bytes here")
         if not delivery.body and "content-length" not in delivery.headers:
             # https://www.rfc-editor.org/rfc/rfc9110#status.411
             _log.warning("delivery.without_length", extra={"provider": provider.name})
@@ -236,17 +244,31 @@ class ReceiveWebhook:
             return
         now = self.clock.now()
         secrets = await self.secrets.valid(name) if name else ()
-        keys = await self.keys.find(provider, delivery) if scheme.key_source else ()
         try:
-            scheme.verify(delivery, secrets, now, keys)
+            await self._verify(provider, scheme, delivery, secrets, now, self.keys.find)
         except NotVerified as error:
             if error.reason not in (Reason.WRONG_SIGNATURE, Reason.UNKNOWN_KEY):
                 raise
             if name:
                 secrets = await self.secrets.refreshed(name)
-            if scheme.key_source:
-                keys = await self.keys.refreshed(provider, delivery)
-            scheme.verify(delivery, secrets, now, keys)
+            await self._verify(provider, scheme, delivery, secrets, now, self.keys.refreshed)
+
+    async def _verify(
+        self,
+        provider: Provider,
+        scheme: Scheme,
+        delivery: Delivery,
+        secrets: Sequence[str],
+        now: datetime,
+        find: Callable[[Provider, Delivery], Awaitable[Sequence[bytes]]],
+    ) -> None:
+        """Verify, and ask for keys only where nothing else is wrong: each new name costs a request."""
+        try:
+            scheme.verify(delivery, secrets, now)
+        except NotVerified as error:
+            if error.reason is not Reason.UNKNOWN_KEY:
+                raise
+            scheme.verify(delivery, secrets, now, await find(provider, delivery))
 
     async def _publish(
         self,
@@ -318,6 +340,14 @@ def handshake_secret(provider: Provider, handshake: Handshake) -> str:
     if handshake.secret:
         return f"{provider.name.replace('_', '-')}-{handshake.secret}"
     return "" if handshake.hands_over else provider.signing_secret or ""
+
+
+def _without(token_text: str | None, delivery: Delivery) -> Delivery:
+    """Take out headers that repeat the address's token: what is read may be kept, and outlive no secret."""
+    if not token_text:
+        return delivery
+    headers = {name: value for name, value in delivery.headers.items() if token_text not in value}
+    return replace(delivery, headers=headers)
 
 
 def _bind(callback: Callback, token: tokens.Token | None) -> Callback:

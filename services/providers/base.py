@@ -48,9 +48,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What the answer to a start or a poll says: running, or settled already."""
+    """What the answer to a start or a poll says: running, or settled already.
+
+    `job_id` is our id as a poll's answer has it; None where a provider does not say it.
+    """
 
     external_id: str | None = None
+    job_id: str | None = None
     status: Status = Status.RUNNING
     result: JsonObject | None = field(default=None, repr=False)
     failure: Failure | None = None
@@ -70,14 +74,17 @@ class Ask:
 class Operation:
     """One kind of job that a provider does.
 
-    `idempotent`: the provider acts once for one job id, however often the start is sent. `read_duplicate` is
-    for one that refuses a repeated start: it reads the refusal as an answer to the first, and raises
-    NotUnderstood for any other.
+    `read_start` raises NotUnderstood for a 2xx that may hide that the provider acted, and NotSent for one
+    that says that it did not, and may later. `idempotent`: the provider acts once for one job id, however
+    often the start is sent; `idempotent_for` is how long after the first it does, None for ever.
+    `read_duplicate` is for one that refuses a repeated start: it reads the refusal as an answer to the
+    first, and raises NotUnderstood for any other.
     `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole. `poll` asks how a job
     stands, and `read_poll` reads the answer; an operation with thin callbacks needs them. A job is asked
     about `poll_after` from its start's answer on, then at growing intervals of at most `poll_every`: less
     than the provider keeps results for. Left out, these are ten minutes and one hour; for a provider that
-    sends no callbacks two seconds and five minutes.
+    sends no callbacks two seconds and five minutes. `poll_at_least` lies between two polls by a tick, also
+    after one that failed.
     """
 
     input: type[BaseModel]
@@ -90,7 +97,9 @@ class Operation:
     read_poll: Callable[[HttpAnswer], Started] | None = None
     poll_after: timedelta | None = None
     poll_every: timedelta | None = None
+    poll_at_least: timedelta = timedelta(0)
     idempotent: bool = False
+    idempotent_for: timedelta | None = None
     start_budget: timedelta = timedelta(seconds=3)
     max_attempts: int = 8
     deadline: timedelta = timedelta(hours=24)
@@ -187,6 +196,8 @@ class Provider:
     `api_key` and `signing_secret` are names of secrets; with `access`, requests get the token that the API
     key is exchanged for, and with `tells_secret`, each start gets the signing secret, for the provider to
     send it with its callbacks. Without an `api_url` the operator has to set it, as `api_url_example` shows.
+    `max_bytes` is how long a callback may be that comes to an address with our token, if more than the
+    setting allows.
     The last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
     delivery, whether it promises order.
     """
@@ -208,6 +219,7 @@ class Provider:
     refusal: Callable[[HttpAnswer], Failure] = plain_refusal
     answer: WebhookAnswer = WebhookAnswer()
     handshake: Handshake | None = None
+    max_bytes: int | None = None
     patience: timedelta | None = None
     repeats_for: timedelta | None = None
     ordered: bool = False

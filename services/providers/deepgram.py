@@ -148,6 +148,8 @@ PROVIDER = Provider(
     default_operation="transcript",
     read=read,
     refusal=refusal,
+    # An hour of speech with its words takes several MiB, and what is refused is lost.
+    max_bytes=16 * 1024 * 1024,
     # https://developers.deepgram.com/docs/callback#pre-recorded-audio: ten times, thirty seconds apart; how
     # long it waits for an answer is not said
     repeats_for=timedelta(minutes=5),

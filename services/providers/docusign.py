@@ -334,6 +334,7 @@ PROVIDER = Provider(
             # https://www.docusign.com/blog/developers/the-trenches-troubleshooting-docusign-connect
             poll_after=timedelta(hours=1),
             poll_every=timedelta(days=1),
+            poll_at_least=timedelta(minutes=15),
             start_budget=timedelta(seconds=10),  # an access token is asked for first
             deadline=timedelta(days=30),
         )

@@ -170,6 +170,7 @@ PROVIDER = Provider(
     default_operation="request",
     read=read,
     refusal=refusal,
+    max_bytes=16 * 1024 * 1024,  # the callback carries the result
     # https://fal.ai/docs/documentation/model-apis/inference/webhooks#retry-policy
     patience=timedelta(seconds=15),
     repeats_for=timedelta(hours=2),

@@ -150,6 +150,7 @@ PROVIDER = Provider(
             # "background mode stores response data for roughly 10 minutes"
             poll_after=timedelta(minutes=3),
             poll_every=timedelta(minutes=5),
+            start_budget=timedelta(seconds=10),  # only the start's answer tells which response is ours
         )
     },
     default_operation="response",

@@ -1,12 +1,13 @@
 """PayPal: payouts to many recipients in one batch, found again by the batch's id, which is ours.
 
 A signature binds a webhook's body by no more than a checksum, and the body says nothing of the single
-payouts: that a batch has ended is asked of PayPal. A batch that was processed has succeeded, although some of
+payouts: how a batch stands is asked of PayPal. A batch that was processed has succeeded, although some of
 its payouts may not have: the result says how each one stands, and an unclaimed one stays open for 30 days.
 The API key is CLIENT_ID:SECRET; the signing secret is the webhook's id.
 """
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -50,12 +51,12 @@ STATUSES = {
     "DENIED": Status.FAILED,
     "CANCELED": Status.CANCELED,
 }
-# https://developer.paypal.com/docs/payouts/standard/reference/webhooks/: whether the batch has ended
-EVENTS = {
-    "PAYMENT.PAYOUTSBATCH.PROCESSING": False,
-    "PAYMENT.PAYOUTSBATCH.SUCCESS": True,
-    "PAYMENT.PAYOUTSBATCH.DENIED": True,
-}
+# https://developer.paypal.com/docs/payouts/standard/reference/webhooks/
+EVENTS = (
+    "PAYMENT.PAYOUTSBATCH.PROCESSING",
+    "PAYMENT.PAYOUTSBATCH.SUCCESS",
+    "PAYMENT.PAYOUTSBATCH.DENIED",
+)
 _BATCH = re.compile(r"/v1/payments/payouts/([A-Za-z0-9-]{1,64})$")
 
 
@@ -191,6 +192,12 @@ def read_answer(answer: HttpAnswer) -> Started:
     return Started(external_id=external_id)
 
 
+# No signature binds the id that a callback names: the batch says itself whose it is.
+def read_poll(answer: HttpAnswer) -> Started:
+    sender = at(parse_object(answer.body), "batch_header.sender_batch_header.sender_batch_id")
+    return replace(read_answer(answer), job_id=sender if isinstance(sender, str) else "")
+
+
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     event = parse_object(delivery.body)
     event_type = text_at(event, "event_type")
@@ -205,7 +212,7 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
         job_id=job_id_at(batch, "sender_batch_header.sender_batch_id"),
         external_id=text_at(batch, "payout_batch_id"),
         occurred_at=time_from_text(event.get("create_time")),
-        thin=EVENTS.get(event_type, False),
+        thin=event_type in EVENTS,
     )
     return (callback,)
 
@@ -238,8 +245,11 @@ PROVIDER = Provider(
             read_start=read_answer,
             read_duplicate=read_duplicate,
             poll=poll,
-            read_poll=read_answer,
+            read_poll=read_poll,
             idempotent=True,
+            # "used in the last 30 days", less one for what is under way:
+            # https://developer.paypal.com/docs/api/payments.payouts-batch/v1/#payouts_post
+            idempotent_for=timedelta(days=29),
             start_budget=timedelta(seconds=10),  # an access token is asked for first
         )
     },

@@ -3,8 +3,10 @@
 A mail has succeeded when the recipient's server took it; it can bounce even then, which is a late result.
 """
 
+import json
 from datetime import timedelta
 from functools import partial
+from hashlib import sha256
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -49,6 +51,8 @@ EVENTS = {
     "group_resubscribe": Status.RUNNING,
 }
 
+UNREADABLE = "(unreadable)"
+
 Address = Annotated[str, Field(pattern=r"^[^@\s<>]{1,64}@[^@\s<>]{1,255}$", max_length=320)]
 
 
@@ -88,7 +92,7 @@ class Mail(BaseModel):
 
     email: str | None = None
     response: str | None = None
-    timestamp: int | None = None
+    timestamp: int | float | None = None
     sg_message_id: str | None = None
 
 
@@ -117,7 +121,19 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     events = body.get("events")
     if not isinstance(events, list) or not events:
         raise NotUnderstood("the body is not a list of events")
-    return tuple(_callback(object_at(body, f"events.{index}")) for index in range(len(events)))
+    callbacks = tuple(_callback_or_unknown(event) for event in events)
+    if all(one.event_type == UNREADABLE for one in callbacks):
+        raise NotUnderstood("none of the events can be read")
+    return callbacks
+
+
+# One that cannot be read must not take the others of its batch along.
+def _callback_or_unknown(event: JsonValue) -> Callback:
+    try:
+        return _callback(object_at({"event": event}, "event"))
+    except NotUnderstood:
+        name = sha256(json.dumps(event).encode()).hexdigest()
+        return Callback(event_id=name, event_type=UNREADABLE, status=Status.UNKNOWN, operation="mail")
 
 
 def _callback(event: JsonObject) -> Callback:

@@ -10,7 +10,7 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.errors import NotUnderstood, OperatorError
+from services.errors import NotSent, NotUnderstood, OperatorError
 from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
     Access,
@@ -125,6 +125,11 @@ def read_start(answer: HttpAnswer) -> Started:
     body = parse_object(answer.body)
     asked = at(body, "data.bulkOperationRunQuery")
     mistake, error = at(asked, "userErrors.0"), at(body, "errors.0")
+    match at(error, "extensions.code"):
+        case "THROTTLED":
+            raise NotSent("the shop's limit of requests is reached")
+        case "INTERNAL_SERVER_ERROR":
+            raise NotUnderstood("an error at Shopify may hide that it acted")
     if at(mistake, "message") or at(error, "message"):
         code = at(mistake, "code") or at(error, "extensions.code")
         message = at(mistake, "message") or at(error, "message")

@@ -42,6 +42,8 @@ from services.signatures.catalogue import STRIPE
 # https://docs.stripe.com/api/versioning: answers to our requests have this version's shape
 API_VERSION = "2026-10-28.endive"
 
+# https://docs.stripe.com/api/idempotent_requests: "at least 24 hours", less one for what is under way
+KEY_KEPT = timedelta(hours=23)
 # https://docs.stripe.com/api/events/types
 EVENTS = {
     "payment_intent.created": Status.RUNNING,
@@ -293,6 +295,7 @@ PROVIDER = Provider(
             poll=poll_payment,
             read_poll=read_payment,
             idempotent=True,
+            idempotent_for=KEY_KEPT,
         ),
         "report": Operation(
             input=ReportInput,
@@ -302,6 +305,7 @@ PROVIDER = Provider(
             poll=poll_report,
             read_poll=read_report,
             idempotent=True,
+            idempotent_for=KEY_KEPT,
         ),
     },
     default_operation="payment",

@@ -195,18 +195,18 @@ class Jwt(Declared):
 
     def _claims(self, delivery: Delivery, now: datetime) -> JsonObject:
         issued = int(now.timestamp())
+        url = delivery.url.encode(errors="surrogatepass")
         all_claims: JsonObject = {
             "iat": issued,
             "nbf": issued,
             "exp": issued + int(_LIFETIME.total_seconds()),
-            "jti": hashlib.sha256(f"{issued} {delivery.url} ".encode() + delivery.body).hexdigest()[:32],
+            "jti": hashlib.sha256(b"%d %b %b" % (issued, url, delivery.body)).hexdigest()[:32],
         }
         claims = {name: all_claims[name] for name in self.sent}
         if delivery.body or not self.empty_body_unnamed:
             claims[self.body_claim] = write_digest(hashlib.sha256(delivery.body).digest(), self.encoding)
         if self.url_claim:
-            url = hashlib.sha256(delivery.url.encode(errors="surrogatepass")).hexdigest()
-            claims[self.url_claim] = url if self.url_hashed else delivery.url
+            claims[self.url_claim] = hashlib.sha256(url).hexdigest() if self.url_hashed else delivery.url
         return claims
 
 

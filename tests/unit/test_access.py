@@ -284,14 +284,41 @@ async def test_a_request_gets_what_the_exchange_left_of_its_budget(world: World)
 
     async def slow(asked: HttpRequest, *, budget: timedelta) -> HttpAnswer:
         budgets.append((asked.method, budget.total_seconds()))
-        world.clock.advance(timedelta(seconds=2))
+        world.clock.advance(timedelta(seconds=1))
         return await send(asked, budget=budget)
 
     world.sender.send = slow  # type: ignore[method-assign,assignment] # a slow line
     await world.start(provider="guarded")
     world.jobs.attempt.credentials._kept.clear()
     await world.run_until(NOW + timedelta(minutes=11))
-    assert budgets == [("POST", 3), ("POST", 1), ("POST", 30), ("GET", 28)]
+    assert budgets == [("POST", 3), ("POST", 2), ("POST", 30), ("GET", 29)]
+
+
+@pytest.mark.parametrize(
+    ("idempotent", "seconds", "starts"),
+    [(False, 1.6, 0), (False, 1.5, 1), (True, 1.6, 1)],
+    ids=["most gone", "half left", "safe to repeat"],
+)
+async def test_a_start_that_cannot_be_repeated_is_not_sent_with_what_a_slow_exchange_leaves(
+    world: World, *, idempotent: bool, seconds: float, starts: int
+) -> None:
+    work = replace(GUARDED.operations["work"], idempotent=idempotent)
+    providers = {"guarded": replace(GUARDED, operations={"work": work})}
+    object.__setattr__(world.jobs.attempt, "providers", providers)
+    send = world.sender.send
+
+    async def slow(asked: HttpRequest, *, budget: timedelta) -> HttpAnswer:
+        if "authorization" not in asked.headers:
+            world.clock.advance(timedelta(seconds=seconds))
+        return await send(asked, budget=budget)
+
+    world.sender.send = slow  # type: ignore[method-assign,assignment] # a slow line
+    job_id = said(await world.start(provider="guarded"))["id"]
+    assert len(carried(world)) == 1 + starts
+    await world.run_until(NOW + timedelta(seconds=40))
+    job = await world.job(job_id)
+    assert (job.status, job.attempts) == (Status.RUNNING, 1)
+    assert carried(world) == [("POST", None), ("POST", "Bearer token-1")]
 
 
 async def test_a_start_without_a_token_is_put_off_and_counts(world: World) -> None:

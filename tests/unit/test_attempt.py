@@ -49,7 +49,9 @@ IDEMPOTENT = replace(WORK, idempotent=True)
         (502, Lost, Lost),
         (503, PutOff, PutOff),
         (504, Lost, Lost),
-        (520, PutOff, Lost),
+        (520, Lost, Lost),
+        (521, PutOff, Lost),
+        (524, Lost, Lost),
     ],
 )
 def test_a_status_is_sorted(status: int, otherwise: type, idempotent: type) -> None:
@@ -61,6 +63,31 @@ def test_a_status_is_sorted(status: int, otherwise: type, idempotent: type) -> N
 @pytest.mark.parametrize("body", [b"", b"{", b"{}"])
 def test_a_success_that_nobody_can_read_may_have_started_the_job(body: bytes) -> None:
     assert isinstance(read_answer(ACME, WORK, HttpAnswer(status=200, body=body), NOW), Lost)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "wait"),
+    [(None, None, None), (None, "90", 90), (20, "90", 20)],
+    ids=["nobody", "header", "body"],
+)
+def test_a_success_that_says_that_nothing_was_done_is_put_off(
+    asked: int | None, given: str | None, wait: int | None
+) -> None:
+    def throttled(_: HttpAnswer) -> Started:
+        raise NotSent(retry_after=None if asked is None else timedelta(seconds=asked))
+
+    headers = {} if given is None else {"retry_after": given}
+    told = read_answer(ACME, replace(WORK, read_start=throttled), answer({}, 200, **headers), NOW)
+    assert isinstance(told, PutOff)
+    assert (told.counts, told.failure.code) == (True, "provider_unavailable")
+    assert told.retry_after == (None if wait is None else timedelta(seconds=wait))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_start_whose_key_is_refused_waits_as_long_as_the_provider_asks(status: int) -> None:
+    told = read_answer(ACME, WORK, answer({}, status, retry_after="90"), NOW)
+    assert isinstance(told, PutOff)
+    assert (told.counts, told.retry_after) == (False, timedelta(seconds=90))
 
 
 def test_a_start_that_was_taken_before_is_answered_and_not_refused() -> None:
@@ -238,6 +265,8 @@ def test_an_answer_to_a_poll_that_nobody_can_read_says_nothing(body: bytes) -> N
         (answer({}, 503, retry_after="Sun, 01 Mar 2026 12:01:00 GMT"), 60),
         (answer({}, 401), 30),
         (answer({}, 403), 30),
+        (answer({}, 401, retry_after="5"), 30),
+        (answer({}, 403, retry_after="90"), 90),
     ],
 )
 def test_an_answer_to_a_poll_says_how_long_to_wait(given: HttpAnswer, wait: int) -> None:

@@ -262,6 +262,17 @@ class TestX:
     def test_signs_nothing_that_could_pass_as_a_callback(self, query: str) -> None:
         assert shaken("x_twitter", asked("GET", query=query), "x-consumer-secret") is None
 
+    @pytest.mark.parametrize("body", [b"n1", b"challenge_string", b"12345", b"null", b"a" * 256 + b"=="])
+    def test_takes_no_callback_that_could_pass_as_a_token(self, body: bytes) -> None:
+        with pytest.raises(NotVerified) as refused:
+            shaken("x_twitter", asked("POST", body=body), "x-consumer-secret")
+        assert refused.value.reason is Reason.WRONG_BODY
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"for_user_id":"1"}', b"", b"a" * 259, b"n1\n", b"\xff"])
+    def test_takes_every_other_callback_for_no_handshake(self, body: bytes) -> None:
+        request = asked("POST", query="crc_token=challenge_string", body=body)
+        assert shaken("x_twitter", request, "x-consumer-secret") is None
+
     @pytest.mark.parametrize("secrets", [(), ("",), (" ",)])
     def test_an_empty_secret_is_the_operators_to_mend(self, secrets: tuple[str, ...]) -> None:
         with pytest.raises(OperatorError):
@@ -428,7 +439,7 @@ def test_a_secret_that_is_handed_over_is_shown_by_no_repr_and_no_step(name: str,
 @pytest.mark.parametrize("name", HANDSHAKES)
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\xff", b"null", b"[]", b"{" * 100_000, b'{"type":1,"type":2}', b'{"a":' + b"9" * 5000 + b"}"],
+    [b"", b"\xff", b"null\n", b"[]", b"{" * 100_000, b'{"type":1,"type":2}', b'{"a":' + b"9" * 5000 + b"}"],
     ids=["empty", "no UTF-8", "null", "list", "deep", "twice", "digits"],
 )
 def test_any_body_is_a_handshake_or_none(name: str, body: bytes) -> None:

@@ -1,6 +1,7 @@
 """Senders' keys are fetched seldom, once for everybody who waits, and at no stranger's will."""
 
 import asyncio
+import contextlib
 import json
 import re
 from dataclasses import replace
@@ -243,12 +244,14 @@ AWAY = [
     AnswerLost("no answer"),
     HttpAnswer(status=500),
     HttpAnswer(status=429),
+    HttpAnswer(status=400),
     HttpAnswer(status=401),
+    HttpAnswer(status=403),
     HttpAnswer(status=302, headers={"location": "https://evil.example/"}),
     HttpAnswer(status=204),
     HttpAnswer(status=200, body=b"x" * (64 * 1024 + 1)),
 ]
-AWAY_IDS = ["not-sent", "lost", "500", "429", "401", "302", "204", "large"]
+AWAY_IDS = ["not-sent", "lost", "500", "429", "400", "401", "403", "302", "204", "large"]
 
 
 @pytest.mark.parametrize("answer", AWAY, ids=AWAY_IDS)
@@ -292,7 +295,7 @@ async def test_go_on_serving_for_a_day_while_they_cannot_be_had(answer: HttpAnsw
     assert await world.found() == (b"second",)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 410])
+@pytest.mark.parametrize("status", [404, 410])
 async def test_that_are_unknown_are_asked_for_again_after_ten_seconds(status: int) -> None:
     world = World()
     world.answer = HttpAnswer(status=status, body=b"no such key")
@@ -304,15 +307,22 @@ async def test_that_are_unknown_are_asked_for_again_after_ten_seconds(status: in
     assert await world.found() == (b"first",)
 
 
-async def test_that_are_withdrawn_serve_no_longer() -> None:
+@pytest.mark.parametrize("status", [404, 410])
+async def test_that_are_said_to_be_gone_serve_for_a_day_and_no_longer(status: int) -> None:
     world = World()
     await world.found()
-    world.answer = HttpAnswer(status=404)
+    world.answer = HttpAnswer(status=status)
     world.clock.advance(10 * SECOND)
-    assert await world.refreshed() == await world.found() == ()
+    with pytest.raises(Unavailable):
+        await world.refreshed()
+    assert await world.found() == (b"first",)
+    world.clock.advance(timedelta(hours=24) - 11 * SECOND)
+    assert await world.found() == (b"first",)
+    world.clock.advance(10 * SECOND)
+    assert await world.found() == await world.refreshed() == ()
 
 
-async def test_no_more_than_ten_requests_leave_in_ten_seconds() -> None:
+async def test_no_more_than_ten_new_keys_of_a_provider_are_asked_for_in_ten_seconds() -> None:
     world = World()
     world.answer = HttpAnswer(status=404)
     for number in range(10):
@@ -335,12 +345,33 @@ async def test_strangers_names_do_not_keep_known_keys_from_serving() -> None:
     world = World()
     await world.found()
     world.clock.advance(timedelta(hours=2))
-    for number in range(10):
-        await world.found(SNS, certificate(number))
+    for number in range(11):
+        with contextlib.suppress(Unavailable):
+            await world.found(SNS, certificate(number))
+    assert world.asked == 11
+    world.answer = HttpAnswer(status=200, body=b"second")
+    assert await world.found() == (b"second",)
+
+
+async def test_strangers_names_do_not_keep_another_providers_keys_from_being_found() -> None:
+    world = World()
+    for number in range(11):
+        with contextlib.suppress(Unavailable):
+            await world.found(SNS, certificate(number))
     assert await world.found() == (b"first",)
     assert world.asked == 11
-    with pytest.raises(Unavailable):
-        await world.refreshed()
+
+
+async def test_strangers_names_do_not_keep_a_providers_own_known_keys_from_being_renewed() -> None:
+    world = World()
+    await world.found(SNS, certificate(99))
+    world.clock.advance(timedelta(hours=2))
+    for number in range(11):
+        with contextlib.suppress(Unavailable):
+            await world.found(SNS, certificate(number))
+    assert world.asked == 11
+    world.answer = HttpAnswer(status=200, body=b"second")
+    assert await world.found(SNS, certificate(99)) == (b"second",)
 
 
 async def test_strangers_names_drive_no_known_key_out() -> None:
@@ -388,7 +419,7 @@ async def test_nothing_that_was_asked_in_vain_is_kept_for_long() -> None:
         await world.found(SNS, certificate(number))
         world.clock.advance(SECOND)
     assert len(world.keys._kept) <= 64
-    assert len(world.keys._sent_at) <= 10
+    assert [len(times) for times in world.keys._sent_at.values()] == [10]
     assert len(world.keys._locks) == 1
 
 

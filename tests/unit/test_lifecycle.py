@@ -104,6 +104,25 @@ class TestTick:
         step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
 
+    @pytest.mark.parametrize(
+        ("status", "attempts", "hours", "call"),
+        [
+            (Status.AMBIGUOUS, 1, 22.999, Call.START),
+            (Status.AMBIGUOUS, 1, 23, None),
+            (Status.ACCEPTED, 1, 23, None),  # it may have been answered that the first is under way
+            (Status.ACCEPTED, 0, 23, Call.START),
+        ],
+        ids=["in time", "forgotten", "in use and forgotten", "never sent"],
+    )
+    def test_does_not_start_again_what_the_provider_may_have_forgotten(
+        self, status: Status, attempts: int, hours: float, call: Call | None
+    ) -> None:
+        declared = replace(operation(idempotent=True), idempotent_for=timedelta(hours=23))
+        long = job(status, attempts=attempts, deadline_at=NOW + timedelta(days=9))
+        step = next_step(long, Ticked(number=1), NOW + timedelta(hours=hours), declared, 0.5)
+        assert step.call is call
+        assert step.look_at == (None if call else NOW + timedelta(days=9))
+
     def test_does_not_take_back_that_a_job_runs_because_its_start_was_cut_short(self) -> None:
         running = job(Status.RUNNING, attempt_since=NOW)
         step = decide(running, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
@@ -405,6 +424,17 @@ class TestPoll:
         assert step.look_at == NOW + timedelta(seconds=wait)
         assert (step.job.status, step.job.polls, step.job.polls_failed) == (Status.RUNNING, 7, failed + 1)
 
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    def test_keeps_the_distance_that_the_operation_asks_for(self, told: Started | Failure) -> None:
+        declared = replace(operation(poll=True), poll_at_least=timedelta(minutes=15))
+        step = next_step(job(external_id="x_1"), Polled(after=FIRST, told=told), NOW, declared, 0.5)
+        assert step.look_at == NOW + timedelta(minutes=15)
+
+    def test_that_tells_of_another_job_says_nothing(self) -> None:
+        told = ended(Status.SUCCEEDED, job_id="job_2")
+        step = decide(job(external_id="x_1"), Polled(after=FIRST, told=told), poll=True)
+        assert (step.job.status, step.job.history[-1].detail) == (Status.RUNNING, "another_job")
+
     def test_that_finds_it_running_after_some_that_failed_goes_back_to_its_interval(self) -> None:
         step = decide(job(external_id="x_1", polls_failed=9), Polled(after=FIRST, told=RUNNING), poll=True)
         assert (step.job.polls_failed, step.look_at) == (0, NOW + timedelta(minutes=5))
@@ -553,9 +583,28 @@ class TestThinCallback:
         assert (notice.kind, notice.superseded) == (NoticeKind.PROGRESS, False)
         assert (notice.called.callback.status, notice.called.message_id) == (Status.RUNNING, "callback-1")
 
+    @pytest.mark.parametrize(
+        "told",
+        [FAILURE, ended(Status.SUCCEEDED, job_id="job_2"), Started(job_id="")],
+        ids=["failure", "the end of another job", "nobody's job"],
+    )
+    @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.AMBIGUOUS])
+    def test_does_not_make_its_id_the_jobs_unless_the_provider_bears_it_out(
+        self, status: Status, told: Started | Failure
+    ) -> None:
+        step = decide(job(status), Polled(after=THIN, told=told), poll=True)
+        assert (step.job.status, step.job.external_id, step.look_at) == (status, None, None)
+        assert step.job.history[-1].event == "poll.failed"
+
+    def test_makes_its_id_the_jobs_if_the_provider_says_so(self) -> None:
+        told = ended(Status.SUCCEEDED, job_id="job_1")
+        step = decide(job(Status.AMBIGUOUS), Polled(after=THIN, told=told), poll=True)
+        assert (step.job.status, step.job.external_id) == (Status.SUCCEEDED, "x_1")
+
     @pytest.mark.parametrize("now", [NOW, DEADLINE], ids=["in time", "at the deadline"])
     def test_whose_poll_fails_has_it_asked_again_soon(self, now: datetime) -> None:
-        step = decide(job(Status.AMBIGUOUS), Polled(after=THIN, told=FAILURE), now=now, poll=True)
+        known = job(Status.AMBIGUOUS, external_id="x_1")
+        step = decide(known, Polled(after=THIN, told=FAILURE), now=now, poll=True)
         assert (step.job.status, step.job.external_id) == (Status.RUNNING, "x_1")
         assert (step.look_at, step.call) == (now + timedelta(seconds=1), None)
         assert step.job.history[-1].detail == "some_code"

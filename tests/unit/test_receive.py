@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_elliptic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services import tokens
 from services.api import Request, Response
-from services.errors import AnswerLost, NotSent
+from services.errors import AnswerLost, NotSent, NotVerified, Reason
 from services.handshakes import HANDSHAKES
 from services.models import Callback, Delivery, HttpAnswer
 from services.providers.base import CallbackAddress, Provider
+from services.providers.deepgram import PROVIDER as DEEPGRAM
 from services.signatures.catalogue import SCHEMES
 from tests.unit.conftest import ACCOUNT as ACCOUNT_PROVIDER
 from tests.unit.conftest import KEY, NOW, PREVIOUS_SECRET, SECRET, World, request, said
@@ -38,6 +41,14 @@ def with_headers(**changes: str | None) -> Callable[[Delivery], Delivery]:
         named = {name.replace("_", "-"): value for name, value in changes.items()}
         kept = {k: v for k, v in delivery.headers.items() if k not in named}
         return replace(delivery, headers=kept | {k: v for k, v in named.items() if v is not None})
+
+    return change
+
+
+def in_body(old: bytes, new: bytes) -> Callable[[Delivery], Delivery]:
+    def change(delivery: Delivery) -> Delivery:
+        assert delivery.body.count(old) == 1
+        return replace(delivery, body=delivery.body.replace(old, new))
 
     return change
 
@@ -162,6 +173,49 @@ async def test_a_body_that_cannot_be_taken_is_refused_before_any_secret_is_read(
     refused = await world.deliver(body, address=ACCOUNT, change=with_headers(**headers))
     assert refused.status == status
     assert world.vault.fetches == []
+
+
+class TestLongResults:
+    @pytest.mark.parametrize(("length", "status"), [(1001, 202), (3000, 202), (3001, 413)])
+    async def test_are_taken_at_an_address_with_our_token(
+        self, world: World, length: int, status: int
+    ) -> None:
+        long_results(world, 3000)
+        await world.start(provider="unsigned")
+        assert (await world.deliver(b'{"state": "busy"}'.ljust(length))).status == status
+
+    async def test_are_taken_up_to_the_setting_if_that_is_more(self, world: World) -> None:
+        long_results(world, 500)
+        await world.start(provider="unsigned")
+        assert (await world.deliver(b'{"state": "busy"}'.ljust(1000))).status == 202
+        assert (await world.deliver(b'{"state": "busy"}'.ljust(1001))).status == 413
+
+    async def test_are_refused_without_a_token_and_with_a_wrong_one_before_the_signature_is_looked_at(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        long_results(world, 3000)
+        address = "https://hooks.example/api/webhooks/unsigned"
+        body = b'{"state": "busy"}'.ljust(1001)
+        assert (await world.deliver(body, address=address)).status == 413
+        assert (await world.deliver(body, address=f"{address}/x.y")).status == 401
+        assert reasons(caplog) == ["wrong_token"]
+
+    async def test_of_deepgram_have_sixteen_mebibytes(self, world: World) -> None:
+        world.receive.providers["deepgram"] = DEEPGRAM  # type: ignore[index] # a dict
+        object.__setattr__(world.receive, "max_bytes", 1024 * 1024)
+        token = tokens.mint(
+            tokens.Token(job_id="job_a", provider="deepgram", expires_at=NOW + timedelta(hours=1)), KEY
+        )
+        said_once = b'{"metadata": {"request_id": "r1"}, "results": {"channels": []}}'
+        for length, status in ((16 * 1024 * 1024, 200), (16 * 1024 * 1024 + 1, 413)):
+            body = said_once.ljust(length)
+            assert (await ask(world, "deepgram", "POST", body=body, token=token)).status == status
+        assert [m.subject for m in world.bus.published] == ["callback.received"]
+
+
+def long_results(world: World, max_bytes: int) -> None:
+    unsigned = replace(world.receive.providers["unsigned"], max_bytes=max_bytes)
+    world.receive.providers["unsigned"] = unsigned  # type: ignore[index] # a dict
 
 
 async def test_a_body_of_exactly_the_limit_is_taken(world: World) -> None:
@@ -462,6 +516,79 @@ class TestKeys:
         away = await send(world, "fal", DONE, secret=pem(key), token=account_token("fal"), headers=FAL)
         assert away.status == 503
 
+    @pytest.mark.parametrize("scheme", ["fal", "aws_sns", "paypal", "plaid"])
+    def test_are_all_that_is_missed_in_what_is_right_else(self, scheme: str) -> None:
+        secret, delivery = sent_by(scheme)
+        signed = SCHEMES[scheme].sign(delivery, secret, NOW)
+        with pytest.raises(NotVerified) as refused:
+            SCHEMES[scheme].verify(signed, [secret.partition("\n")[0]], NOW)
+        assert refused.value.reason is Reason.UNKNOWN_KEY
+
+    @pytest.mark.parametrize(
+        ("scheme", "change", "reason"),
+        [
+            ("fal", with_headers(x_fal_webhook_signature="-"), "malformed_signature"),
+            ("fal", with_headers(x_fal_webhook_timestamp="soon"), "malformed_timestamp"),
+            ("fal", with_headers(x_fal_webhook_request_id=None), "no_signature"),
+            ("aws_sns", in_body(b'"SignatureVersion": "2"', b'"SignatureVersion": "9"'), "wrong_algorithm"),
+            ("aws_sns", in_body(b'"Timestamp": "2', b'"Timestamp": "x'), "malformed_timestamp"),
+            ("aws_sns", in_body(b":123456789012:", b":666666666666:"), "wrong_signature"),
+            ("paypal", with_headers(paypal_transmission_sig="-"), "malformed_signature"),
+            ("paypal", with_headers(paypal_auth_algo="none"), "wrong_algorithm"),
+            ("paypal", with_headers(paypal_transmission_time="soon"), "malformed_timestamp"),
+            ("paypal", with_headers(paypal_transmission_id="a|b"), "malformed_signature"),
+            ("plaid", with_headers(plaid_verification="a.b"), "malformed_signature"),
+            ("plaid", with_headers(plaid_verification="e30.e30.AAAA"), "wrong_algorithm"),
+        ],
+        ids=[
+            "fal: no signature's form",
+            "fal: no time",
+            "fal: no request",
+            "sns: another version",
+            "sns: no time",
+            "sns: another topic",
+            "paypal: no signature's form",
+            "paypal: another algorithm",
+            "paypal: no time",
+            "paypal: an id with a bar",
+            "plaid: no token",
+            "plaid: no algorithm",
+        ],
+    )
+    async def test_are_not_fetched_for_what_no_key_could_make_right(
+        self,
+        world: World,
+        caplog: pytest.LogCaptureFixture,
+        scheme: str,
+        change: Callable[[Delivery], Delivery],
+        reason: str,
+    ) -> None:
+        secret, delivery = sent_by(scheme)
+        add(world, scheme, secret=secret.partition("\n")[0])
+        sent = change(SCHEMES[scheme].sign(delivery, secret, NOW))
+        refused = await ask(
+            world,
+            scheme,
+            "POST",
+            headers=dict(sent.headers),
+            body=sent.body,
+            token=account_token(scheme),
+        )
+        assert (refused.status, reasons(caplog)) == (401, [reason])
+        assert world.sender.requests == []
+
+    async def test_are_fetched_once_a_topic_newer_than_the_cache_is_known(self, world: World) -> None:
+        key = generate_private_key(65537, 2048)
+        topic = TestSubscription.TOPIC
+        add(world, "aws_sns", secret="arn:aws:sns:us-west-2:123456789012:older")
+        world.answers = [certificate(key)]
+        assert (await send(world, "aws_sns", DONE, secret=f"{topic}\n{pem(key)}")).status == 401
+        assert world.sender.requests == []
+        world.vault.versions["aws_sns-signing-secret"] = (topic,)
+        world.clock.advance(timedelta(seconds=10))
+        assert (await send(world, "aws_sns", DONE, secret=f"{topic}\n{pem(key)}")).status == 202
+        assert len(world.sender.requests) == 1
+
     async def test_are_not_fetched_before_the_token_is_right(self, world: World) -> None:
         add(world, "fal")
         key = Ed25519PrivateKey.generate()
@@ -551,6 +678,18 @@ class TestHandshake:
         assert (await send(world, "zoom", body, secret="forged")).status == 401
         answered = await send(world, "zoom", body, secret="zoom-secret")
         assert said(answered)["plainToken"] == "qgg8vlvZRS6UYooatFL8Aw"
+
+    async def test_of_x_hands_strangers_no_signature_of_a_callback(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        add(world, "x_twitter", secret="x-secret")
+        answered = await ask(world, "x_twitter", "GET", "?crc_token=n1")
+        headers = {"x-twitter-webhooks-signature": str(said(answered)["response_token"])}
+        refused = await ask(world, "x_twitter", "POST", body=b"n1", headers=headers)
+        assert (refused.status, reasons(caplog)) == (401, ["wrong_body"])
+        assert world.bus.published == []
+        assert await world.payloads.names("deliveries/", 10) == []
+        assert (await send(world, "x_twitter", DONE, secret="x-secret")).status == 202
 
     @pytest.mark.parametrize(("secret", "status"), [("xero-key", 200), ("forged", 401)])
     async def test_of_xero_is_answered_without_a_body_whatever_its_signature(
@@ -711,6 +850,29 @@ async def test_a_kept_delivery_does_not_hold_the_secret_that_was_sent_along(worl
     assert b"glpat-1" not in kept
 
 
+@pytest.mark.parametrize("body", [DONE, "nobody can read this"], ids=["read", "unread"])
+async def test_a_kept_delivery_does_not_hold_the_token_of_its_address(world: World, body: object) -> None:
+    object.__setattr__(world.receive, "keep_all", True)
+    await world.start()
+    address = world.callback_address()
+    token = address.rpartition("/")[2]
+    told = {
+        "x-original-url": "/api/webhooks/acme/by-another-spelling",
+        "x-waws-unencoded-url": f"/api/webhooks/acme/{token}?a=1",
+        "user-agent": "acme/1",
+    }
+    await world.deliver(body, change=lambda d: replace(d, headers={**d.headers, **told}))
+    [name] = await world.payloads.names("deliveries/", 10)
+    headers = json.loads(await world.payloads.get(name) or b"")["headers"]
+    assert sorted(headers) == [
+        "content-length",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    ]
+
+
 FAL = {"x-fal-webhook-request-id": "req_1", "x-fal-webhook-user-id": "user_1"}
 
 
@@ -729,7 +891,7 @@ def add(
         name=name,
         callback_address=CallbackAddress.ACCOUNT,
         scheme=SCHEMES[scheme] if scheme else None,
-        signing_secret=f"{name}-signing-secret" if scheme and scheme != "fal" else None,
+        signing_secret=f"{name}-signing-secret" if scheme and scheme not in ("fal", "plaid") else None,
         handshake=HANDSHAKES.get(handshake or name),
         api_key=None,
     )
@@ -737,6 +899,21 @@ def add(
     if secret:
         world.vault.versions[f"{name}-signing-secret"] = (secret,)
     return provider
+
+
+def sent_by(scheme: str) -> tuple[str, Delivery]:
+    """What a sender who publishes its keys signs with, and a delivery to sign."""
+    elliptic = generate_elliptic(SECP256R1())
+    rsa = generate_private_key(65537, 2048)
+    secret = {
+        "fal": pem(Ed25519PrivateKey.generate()),
+        "plaid": pem(elliptic),
+        "aws_sns": f"{TestSubscription.TOPIC}\n{pem(rsa)}",
+        "paypal": f"8PT597110X687430LKGECATA\n{pem(rsa)}",
+    }[scheme]
+    body = json.dumps(DONE).encode()
+    url = f"https://hooks.example/api/webhooks/{scheme}"
+    return secret, Delivery(method="POST", url=url, headers=FAL, body=body, received_at=NOW)
 
 
 def account_token(provider: str) -> str:
@@ -800,7 +977,7 @@ def reasons(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
     return [vars(one)["reason"] for one in caplog.records if one.message == "delivery.refused"]
 
 
-def pem(key: Ed25519PrivateKey | RSAPrivateKey) -> str:
+def pem(key: Ed25519PrivateKey | RSAPrivateKey | EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -426,5 +426,6 @@ def test_the_profile_says_what_the_documentation_says() -> None:
     assert PROVIDER.api_url_example == "https://na3.docusign.net/restapi/v2.1/accounts/ACCOUNT_ID"
     assert (PROVIDER.patience, PROVIDER.repeats_for) == (None, None)
     assert (OPERATION.poll_after, OPERATION.poll_every) == (timedelta(hours=1), timedelta(days=1))
+    assert OPERATION.poll_at_least == timedelta(minutes=15)
     assert (OPERATION.deadline, OPERATION.start_budget) == (timedelta(days=30), timedelta(seconds=10))
     assert not OPERATION.idempotent

@@ -221,3 +221,4 @@ def test_the_profile_says_what_the_documentation_says() -> None:
     assert OPERATION.poll_every is not None
     assert OPERATION.poll_every < timedelta(minutes=10), "a response may be kept no longer"
     assert not OPERATION.idempotent
+    assert OPERATION.start_budget == timedelta(seconds=10), "no callback says which job it is about"

@@ -250,6 +250,19 @@ def test_a_batch_that_was_processed_says_how_each_payout_stands() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sender", "job_id"),
+    [({"sender_batch_id": "job_2"}, "job_2"), ({"sender_batch_id": 7}, ""), ({}, ""), (None, "")],
+    ids=["another", "number", "none", "no header"],
+)
+def test_a_batch_says_whose_it_is(sender: object, job_id: str) -> None:
+    assert polled("succeeded").job_id == "job_01JD8Z3W5V"
+    header = {"payout_batch_id": BATCH, "batch_status": "SUCCESS", "sender_batch_header": sender}
+    assert PAYOUT.read_poll is not None
+    answer = HttpAnswer(status=200, body=json.dumps({"batch_header": header}).encode())
+    assert PAYOUT.read_poll(answer).job_id == job_id
+
+
 def test_a_denied_batch_says_why() -> None:
     found = polled("failed")
     assert found.status is Status.FAILED
@@ -275,16 +288,16 @@ def test_each_status_is_told_in_our_words(word: str, status: Status, failure: Fa
 
 
 @pytest.mark.parametrize(
-    ("name", "event_type", "thin"),
+    ("name", "event_type"),
     [
-        ("processing", "PAYMENT.PAYOUTSBATCH.PROCESSING", False),
-        ("succeeded", "PAYMENT.PAYOUTSBATCH.SUCCESS", True),
-        ("denied", "PAYMENT.PAYOUTSBATCH.DENIED", True),
+        ("processing", "PAYMENT.PAYOUTSBATCH.PROCESSING"),
+        ("succeeded", "PAYMENT.PAYOUTSBATCH.SUCCESS"),
+        ("denied", "PAYMENT.PAYOUTSBATCH.DENIED"),
     ],
 )
-def test_an_end_is_asked_of_paypal_and_never_believed(name: str, event_type: str, thin: bool) -> None:
+def test_how_a_batch_stands_is_asked_of_paypal_and_never_believed(name: str, event_type: str) -> None:
     (callback,) = PROVIDER.read(delivered(sample("paypal", f"callback.{name}")))
-    assert (callback.event_type, callback.thin, callback.status) == (event_type, thin, Status.RUNNING)
+    assert (callback.event_type, callback.thin, callback.status) == (event_type, True, Status.RUNNING)
     assert (callback.operation, callback.job_id) == ("payout", "job_01JD8Z3W5V")
     assert (callback.external_id, callback.event_id) == (BATCH, "t-1")
     assert callback.occurred_at == datetime(2026, 11, 23, 12, 0, 27, 853000, tzinfo=UTC)
@@ -355,3 +368,4 @@ def test_the_profile_says_what_the_documentation_says() -> None:
     assert PROVIDER.repeats_for == timedelta(days=3)
     assert needs_token(PROVIDER)
     assert PAYOUT.idempotent
+    assert PAYOUT.idempotent_for == timedelta(days=29)

@@ -242,6 +242,30 @@ def test_a_delivery_that_we_do_not_know_is_not_understood(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("odd", "event_id"),
+    [
+        ("7", "7902699be42c8a8e46fbbb4501726517e86b22c56a189f7625a6da49081b2451"),
+        (
+            '{"event":"delivered","hookbus_job_id":"job_2"}',
+            "83e04a24ef93e4e2fbcf02b9df29c5258dff35d3237dfc6536e3cff5ba2328e7",
+        ),
+    ],
+    ids=["number", "no id"],
+)
+def test_an_odd_event_does_not_take_the_others_of_its_batch_along(odd: str, event_id: str) -> None:
+    body = b"[%b,%b]" % (odd.encode(), event()[1:-1])
+    unknown, callback = PROVIDER.read(delivered(body))
+    assert (unknown.event_id, unknown.status, unknown.job_id) == (event_id, Status.UNKNOWN, None)
+    assert (callback.status, callback.job_id) == (Status.SUCCEEDED, "job_01JD8Z3W5V")
+
+
+def test_a_time_may_have_a_fraction() -> None:
+    (callback,) = PROVIDER.read(delivered(event(timestamp=1795435203.25)))
+    assert callback.result is not None
+    assert callback.result["timestamp"] == 1795435203.25
+
+
+@pytest.mark.parametrize(
     ("status", "body", "message"),
     [
         (

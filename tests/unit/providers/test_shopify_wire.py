@@ -8,7 +8,9 @@ from urllib.parse import parse_qsl
 import pytest
 from pydantic import ValidationError
 
-from services.errors import NotUnderstood, OperatorError
+from services.attempt import read_answer
+from services.errors import NotSent, NotUnderstood, OperatorError
+from services.lifecycle import PutOff
 from services.models import Delivery, Failure, HttpAnswer, HttpRequest, Status
 from services.providers.base import Ask, CallbackAddress, Start, Started
 from services.providers.shopify import PROVIDER, BulkQueryInput
@@ -111,7 +113,11 @@ def test_a_start_says_its_id() -> None:
             "OPERATION_IN_PROGRESS",
             f"A bulk query operation for this app and shop is already in progress: {BULK}.",
         ),
-        (sample("shopify", "start.throttled"), "THROTTLED", "Throttled"),
+        (
+            b'{"errors":[{"message":"Access denied","extensions":{"code":"ACCESS_DENIED"}}]}',
+            "ACCESS_DENIED",
+            "Access denied",
+        ),
         (b'{"errors":[{"message":"syntax error"}]}', "provider_refused", "syntax error"),
     ],
     ids=["user-error", "error", "no-code"],
@@ -121,9 +127,23 @@ def test_a_start_that_is_refused_with_200_has_failed(body: bytes, code: str, mes
     assert found == Started(status=Status.FAILED, failure=Failure(code=code, message=message))
 
 
+# https://shopify.dev/docs/api/admin-graphql#status-and-error-codes
+def test_a_start_that_was_throttled_is_put_off() -> None:
+    throttled = HttpAnswer(status=200, body=sample("shopify", "start.throttled"))
+    with pytest.raises(NotSent):
+        OPERATION.read_start(throttled)
+    assert isinstance(read_answer(PROVIDER, OPERATION, throttled, NOW), PutOff)
+
+
 @pytest.mark.parametrize(
     "body",
-    [b'{"data":null}', b'{"errors":"x"}', b'{"errors":[7]}', b'{"data":{"bulkOperationRunQuery":null}}'],
+    [
+        b'{"data":null}',
+        b'{"errors":"x"}',
+        b'{"errors":[7]}',
+        b'{"data":{"bulkOperationRunQuery":null}}',
+        b'{"errors":[{"message":"Internal","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}',
+    ],
 )
 def test_a_start_that_says_neither_is_not_understood(body: bytes) -> None:
     with pytest.raises(NotUnderstood):

@@ -390,3 +390,4 @@ def test_the_profile_says_what_the_documentation_says() -> None:
     assert not PROVIDER.ordered
     assert PAYMENT.idempotent
     assert REPORT.idempotent
+    assert PAYMENT.idempotent_for == REPORT.idempotent_for == timedelta(hours=23)

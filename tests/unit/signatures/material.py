@@ -89,21 +89,21 @@ TWILIO = Material(
 )
 STATIC = Material(opens=(*AROUND, SENT_ALONG), binds_nothing=SENT_ALONG.why)
 _SHARED_KEY = "one key signs for every customer of the sender"
+_ADYEN_ITEM = {
+    "additionalData": {"cardSummary": "1111"},
+    "amount": {"value": 1130, "currency": "EUR"},
+    "pspReference": "evt1",
+    "eventCode": "AUTHORISATION",
+    "eventDate": "2026-11-23T12:00:00+01:00",
+    "merchantAccountCode": "TestMerchant",
+    "merchantReference": "TestPayment",
+    "success": "true",
+}
 _ADYEN = {
     "live": "false",
     "notificationItems": [
-        {
-            "NotificationRequestItem": {
-                "additionalData": {"cardSummary": "1111"},
-                "amount": {"value": 1130, "currency": "EUR"},
-                "pspReference": "evt1",
-                "eventCode": "AUTHORISATION",
-                "eventDate": "2026-11-23T12:00:00+01:00",
-                "merchantAccountCode": "TestMerchant",
-                "merchantReference": "TestPayment",
-                "success": "true",
-            }
-        }
+        {"NotificationRequestItem": _ADYEN_ITEM},
+        {"NotificationRequestItem": {**_ADYEN_ITEM, "eventCode": "CAPTURE"}},
     ],
 }
 _DROPBOX_SIGN = (
@@ -189,7 +189,11 @@ MATERIAL: Mapping[str, Material] = {
         opens=(
             *AROUND,
             body("UnsubscribeURL", "AWS does not sign it, and nobody here reads it"),
-            body("SigningCertURL", "is held to Amazon's own addresses: any of their certificates will do"),
+            Open(
+                where="body",
+                region=r"(?<=https://sns\.)[a-z0-9-]+|(?<=SimpleNotificationService-)[^.]+",
+                why="the certificate's address is held to Amazon's own",
+            ),
         ),
     ),
     "paypal": Material(
@@ -300,7 +304,7 @@ MATERIAL: Mapping[str, Material] = {
         where="authorization", opens=(*AROUND, SENT_ALONG), binds_nothing=SENT_ALONG.why
     ),
     "msgraph": Material(
-        body=b'{"value":[{"id":"evt1"}]}',
+        body=b'{"value":[{"id":"evt1"},{"id":"evt1b"}]}',
         takes=Takes.OBJECT,
         where="body",
         digest=r'"clientState": "([^"]+)"',

@@ -208,7 +208,6 @@ def test_what_is_not_signed_may_differ(delivery: Delivery) -> None:
         (replace(CMS, url=CMS.url.replace("cms", "smc")), "wrong_signature"),
         (replace(CMS, url=CMS.url.replace("x=1", "x=2")), "wrong_signature"),
         (replace(CMS, url=CMS.url.partition("?")[0]), "wrong_signature"),
-        (replace(CMS, url=CMS.url.replace(" ", "\ud800")), "wrong_signature"),
         (replace(CMS, url=CMS.url.replace("%20", "+")), "wrong_signature"),
         (replace(CMS, body=CMS.body + b" "), "wrong_signature"),
         (replace(CMS, body=b""), "wrong_signature"),
@@ -230,7 +229,6 @@ def test_what_is_not_signed_may_differ(delivery: Delivery) -> None:
         "path",
         "query",
         "query-gone",
-        "query-surrogate",
         "query-spelling",
         "body-grown",
         "body-gone",
@@ -252,6 +250,12 @@ def test_contentful_refuses_what_is_not_signed(delivery: Delivery, reason: str) 
     with pytest.raises(NotVerified) as refused:
         CONTENT.verify(delivery, [SECRET], NOW)
     assert refused.value.reason == reason
+
+
+def test_a_lone_surrogate_in_an_address_is_no_question_mark() -> None:
+    signed = CONTENT.sign(request(b"", {}, "https://x.example/a?x"), SECRET, NOW)
+    with pytest.raises(NotVerified):
+        CONTENT.verify(replace(signed, url="https://x.example/a\ud800x"), [SECRET], NOW)
 
 
 def test_no_header_of_contentful_can_tell_a_signed_time_in_the_place_of_the_signed_one() -> None:
