@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint types bench lock clean
+.PHONY: help demo up test fuzz lint types bench lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -15,6 +15,11 @@ up: .venv/ready  ## leave the local stack running, with a walk-through to paste
 
 test: .venv/ready node_modules/ready .venv313/ready  ## every test
 	$(BIN)/python -m pytest
+
+SECONDS ?= 60
+fuzz: .venv/fuzz-ready  ## mutated requests, guided by coverage, SECONDS for each of two targets
+	$(BIN)/python -m tests.fuzz.fuzz_signatures -max_total_time=$(SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzz_providers -max_total_time=$(SECONDS)
 
 lint: .venv/ready  ## style, imports, layers
 	$(BIN)/ruff check .
@@ -40,6 +45,10 @@ clean:  ## remove what was made here
 	@echo 'Setting up .venv, once (about a minute) ...'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements-dev.lock
+	@touch $@
+
+.venv/fuzz-ready: tests/fuzz/requirements.txt .venv/ready
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement $<
 	@touch $@
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.

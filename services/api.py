@@ -89,7 +89,7 @@ class Api:
         return await _answered(self._cancel_job(request, job_id))
 
     async def receive_webhook(self, request: Request, provider: str, token: str | None) -> Response:
-        """POST /api/webhooks/{provider} and /api/webhooks/{provider}/{token}"""
+        """POST /api/webhooks/{provider} and /api/webhooks/{provider}/{token}; GET, HEAD, OPTIONS to set up"""
         return await _answered(self._receive_webhook(request, provider, token))
 
     async def health(self, request: Request, probe: str) -> Response:
@@ -147,7 +147,8 @@ class Api:
             received_at=self.start.jobs.clock.now(),
         )
         answer = await self.receive(provider, token, delivery, traceparent=_traceparent(request))
-        return Response(status=answer.status, headers={"Content-Type": answer.content_type}, body=answer.body)
+        headers = {"Content-Type": answer.content_type, **answer.headers}
+        return Response(status=answer.status, headers=headers, body=answer.body)
 
     async def _health(self, request: Request, probe: str) -> Response:
         if probe == "live":
@@ -245,8 +246,8 @@ def problem(error: HookbusError) -> Response:
     match error:
         case CallerError():
             status, name, detail = error.status, error.problem, error.detail
-            if status == 405:
-                headers["Allow"] = "POST"
+            if error.allow:
+                headers["Allow"] = error.allow
             if error.job_id:
                 extra["job_id"] = error.job_id
         case NotVerified():

@@ -1,33 +1,53 @@
 """One request to a provider, and what its answer means for the job."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from services import tokens
-from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, Unavailable
-from services.lifecycle import Answered, Lost, PutOff, Refused
+from services.access import PASSING, Credentials, read_retry_after
+from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, Unavailable, stack_of
+from services.lifecycle import MENDING, Answered, Lost, PutOff, Refused
 from services.models import Failure, HttpAnswer, HttpRequest, Job
 from services.ports import Clock, HttpSender
-from services.providers.base import CallbackAddress, Cancel, Operation, Provider, Start
+from services.providers.base import (
+    Ask,
+    CallbackAddress,
+    Operation,
+    Provider,
+    Start,
+    Started,
+    plain_refusal,
+)
 from services.secrets import Secrets
 
 TOKEN_GRACE = timedelta(days=7)
-_PASSING = frozenset({408, 425, 429})
+POLL_BUDGET = timedelta(seconds=30)
+"""How long a poll may take: nobody waits for it, and its answer may be a long result."""
 
 _log = logging.getLogger(__name__)
+
+_UNREACHABLE = Failure(code="provider_unreachable", message="the provider could not be reached")
+_UNREADABLE = Failure(code="answer_unreadable", message="the provider's answer could not be read")
+_REFUSED_KEY = Failure(code="provider_refused_key", message="the provider refused our API key")
+_NO_TOKEN = Failure(code="no_access_token", message="the provider gave no access token")
+_TOO_LATE = Failure(
+    code="access_token_late", message="the access token came too late to send the start with it"
+)
+_NOT_READY = Failure(code="secrets_unavailable", message="a secret could not be read or used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Sends starts and cancels; every way it can go is a value, never an exception."""
+    """Sends starts, polls and cancels; every way it can go is a value, never an exception."""
 
     providers: Mapping[str, Provider]
     secrets: Secrets
+    credentials: Credentials
     sender: HttpSender
     clock: Clock
     public_url: str
@@ -42,66 +62,71 @@ class Attempt:
                 failure=Failure(code="input_outdated", message="the input is no longer one we take")
             )
         try:
+            callback_url = await self._callback_url(provider, job)
+            told = provider.signing_secret if provider.tells_secret else None
+            secret = await self.secrets.newest(told) if told else ""
+            key, budget = await self.credentials.current(provider, budget=operation.start_budget)
+            if not operation.idempotent and budget < operation.start_budget / 2:
+                # Cut short, it could not be sent again; the token is kept, and the next try has all its time.
+                return PutOff(failure=_TOO_LATE, counts=False)
             request = operation.start(
                 Start(
                     job_id=job.id,
                     input=given,
                     api_url=provider.api_url,
-                    api_key=await self._api_key(provider),
-                    callback_url=await self._callback_url(provider, job),
+                    api_key=key,
+                    callback_url=callback_url,
+                    signing_secret=secret,
                 )
             )
+        except NotSent as error:
+            return PutOff(failure=_NO_TOKEN, retry_after=error.retry_after)
         except (Unavailable, OperatorError) as error:
-            _log.warning(
-                "start.not_ready", extra={"job_id": job.id, "provider": provider.name, "error": str(error)}
-            )
-            return PutOff(
-                failure=Failure(code="secrets_unavailable", message="a secret could not be read"),
-                counts=False,
-            )
+            _note_not_ready("start.not_ready", job, error)
+            return PutOff(failure=_NOT_READY, counts=False)
         try:
-            answer = await self._send(request, operation)
+            answer = await self._send(request, provider, key, budget)
         except NotSent:
-            return PutOff(
-                failure=Failure(code="provider_unreachable", message="the provider could not be reached")
-            )
+            return PutOff(failure=_UNREACHABLE)
         except AnswerLost:
             return Lost(
                 failure=Failure(code="answer_lost", message="the provider's answer to the start was lost")
             )
-        _log.info(
-            "start.answered",
-            extra={
-                "job_id": job.id,
-                "provider": provider.name,
-                "operation": job.operation,
-                "status": answer.status,
-                "elapsed_ms": round(answer.elapsed / timedelta(milliseconds=1)),
-            },
-        )
-        if answer.status in (401, 403) and provider.api_key:
-            await self._refresh(provider.api_key)
+        _note_answer("start.answered", job, answer)
         return read_answer(provider, operation, answer, self.clock.now())
+
+    async def poll(self, job: Job) -> tuple[Started | Failure, timedelta | None]:
+        """Ask the provider once how a job stands; a failure says why that is not known.
+
+        The second value is how long to wait at least before it is asked again.
+        """
+        _, operation = self.declared(job)
+        try:
+            answer = await self._ask(job, operation.poll, POLL_BUDGET)
+            _note_answer("poll.answered", job, answer)
+            return read_poll_answer(operation, answer, self.clock.now())
+        except NotSent as error:
+            return _UNREACHABLE, error.retry_after
+        except AnswerLost:
+            return _UNREACHABLE, None
+        except (Unavailable, OperatorError) as error:
+            _note_not_ready("poll.not_ready", job, error)
+            return _NOT_READY, MENDING
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not keep a job from its deadline
+            _log.error("poll.broken", extra={"job_id": job.id, "stack": stack_of(error)})
+            return Failure(code="poll_broken", message="asking the provider failed: see the log"), None
 
     async def cancel(self, job: Job) -> None:
         """Ask the provider to stop, once; a refusal changes nothing, for the job has ended here."""
-        provider, operation = self.declared(job)
+        _, operation = self.declared(job)
         if operation.cancel is None or job.external_id is None:
             return
         try:
-            request = operation.cancel(
-                Cancel(
-                    job_id=job.id,
-                    external_id=job.external_id,
-                    api_url=provider.api_url,
-                    api_key=await self._api_key(provider),
-                )
+            _note_answer(
+                "cancel.answered", job, await self._ask(job, operation.cancel, operation.start_budget)
             )
-            answer = await self._send(request, operation)
         except (Unavailable, OperatorError, NotSent, AnswerLost) as error:
             _log.warning("cancel.failed", extra={"job_id": job.id, "error": type(error).__name__})
-        else:
-            _log.info("cancel.answered", extra={"job_id": job.id, "status": answer.status})
 
     def declared(self, job: Job) -> tuple[Provider, Operation]:
         """Look up what a job names; raises OperatorError if that is no longer set up here."""
@@ -110,17 +135,24 @@ class Attempt:
             raise OperatorError(f"a job names {job.provider}.{job.operation}: put it back into PROVIDERS")
         return provider, provider.operations[job.operation]
 
-    async def _send(self, request: HttpRequest, operation: Operation) -> HttpAnswer:
-        return await self.sender.send(request, budget=operation.start_budget)
+    async def _ask(
+        self, job: Job, build: Callable[[Ask], HttpRequest] | None, budget: timedelta
+    ) -> HttpAnswer:
+        provider, _ = self.declared(job)
+        assert build is not None and job.external_id is not None  # noqa: S101, PT018 - who calls has looked
+        key, budget = await self.credentials.current(provider, budget=budget)
+        request = build(
+            Ask(job_id=job.id, external_id=job.external_id, api_url=provider.api_url, api_key=key)
+        )
+        return await self._send(request, provider, key, budget)
 
-    async def _api_key(self, provider: Provider) -> str:
-        return await self.secrets.newest(provider.api_key) if provider.api_key else ""
-
-    async def _refresh(self, name: str) -> None:
-        try:
-            await self.secrets.refreshed(name)
-        except (Unavailable, OperatorError):
-            _log.warning("secret.not_refreshed", extra={"secret": name})
+    async def _send(
+        self, request: HttpRequest, provider: Provider, key: str, budget: timedelta
+    ) -> HttpAnswer:
+        answer = await self.sender.send(request, budget=budget)
+        if answer.status in (401, 403):
+            await self.credentials.refused(provider, key)
+        return answer
 
     async def _callback_url(self, provider: Provider, job: Job) -> str:
         address = f"{self.public_url}/api/webhooks/{provider.name}"
@@ -140,40 +172,74 @@ def read_answer(
 ) -> Answered | Refused | PutOff | Lost:
     """Sort a start's answer: taken, refused for good, to be tried again, or not to be known.
 
-    A 502 or 504 is somebody between who lost the answer, https://www.rfc-editor.org/rfc/rfc9110#status.504.
+    A 502 or 504 is somebody between who lost the answer, https://www.rfc-editor.org/rfc/rfc9110#status.504;
+    Cloudflare says 520 or 524 for that,
+    https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/.
     Any other 5xx may hide that the provider acted: a start that is safe to repeat loses nothing by that
     caution; one that is not takes the provider's word that it failed, or an outage would end it. A 401 or
     403 is ours to mend (the key), and does not use up attempts.
     """
+    wait = read_retry_after(answer, now)
     if 200 <= answer.status < 300:
         try:
-            return Answered(started=operation.read_start(answer), elapsed=answer.elapsed)
+            return Answered(started=operation.read_start(answer), elapsed=answer.elapsed, retry_after=wait)
         except NotUnderstood:
-            return Lost(
-                failure=Failure(code="answer_unreadable", message="the provider's answer could not be read")
-            )
-    failed = Failure(code="provider_unavailable", message=f"the provider answered {answer.status}")
-    unsure = {502, 504} if not operation.idempotent else set(range(500, 600)) - {503}
+            return Lost(failure=_UNREADABLE)
+        except NotSent as error:
+            return PutOff(failure=_unavailable(answer), retry_after=error.retry_after or wait)
+    failed = _unavailable(answer)
+    unsure = {502, 504, 520, 524} if not operation.idempotent else set(range(500, 600)) - {503}
     if answer.status in unsure:
         return Lost(failure=failed)
     if answer.status in (401, 403):
-        refused = Failure(code="provider_refused_key", message="the provider refused our API key")
-        return PutOff(failure=refused, counts=False)
+        return PutOff(failure=_REFUSED_KEY, retry_after=wait, counts=False)
     in_use = answer.status == 409 and operation.idempotent  # the first request with this key is not done
-    if answer.status in _PASSING or answer.status >= 500 or in_use:
-        return PutOff(
-            failure=failed, retry_after=read_retry_after(answer.headers.get("retry-after", ""), now)
-        )
+    if answer.status in PASSING or answer.status >= 500 or in_use:
+        return PutOff(failure=failed, retry_after=wait)
+    if operation.read_duplicate:
+        with suppress(NotUnderstood):
+            return Answered(started=operation.read_duplicate(answer), elapsed=answer.elapsed)
     return Refused(failure=provider.refusal(answer))
 
 
-def read_retry_after(value: str, now: datetime) -> timedelta | None:
-    """Read Retry-After, seconds or a date, https://www.rfc-editor.org/rfc/rfc9110#field.retry-after."""
-    value = value.strip()
-    if value.isascii() and value.isdigit() and len(value) <= 9:
-        return timedelta(seconds=int(value))
+def read_poll_answer(
+    operation: Operation, answer: HttpAnswer, now: datetime
+) -> tuple[Started | Failure, timedelta | None]:
+    """Read how a job stands, or why that is not known, and how long to wait at least before asking again.
+
+    No answer ends a job but one that says so: a 404 may be a copy that does not know the job yet.
+    """
+    wait = read_retry_after(answer, now)
+    if answer.status in (401, 403):
+        return _REFUSED_KEY, max(wait or MENDING, MENDING)
+    if answer.status == 404:
+        return Failure(code="provider_knows_no_job", message="the provider answered 404"), wait
+    if 400 <= answer.status < 500 and answer.status not in PASSING:
+        return plain_refusal(answer), wait
+    if not 200 <= answer.status < 300 or operation.read_poll is None:
+        return _unavailable(answer), wait
     try:
-        moment = parsedate_to_datetime(value)
-        return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))
-    except (ValueError, OverflowError):
-        return None
+        return operation.read_poll(answer), wait
+    except NotUnderstood:
+        return _UNREADABLE, wait
+
+
+def _unavailable(answer: HttpAnswer) -> Failure:
+    return Failure(code="provider_unavailable", message=f"the provider answered {answer.status}")
+
+
+def _note_answer(event: str, job: Job, answer: HttpAnswer) -> None:
+    _log.info(
+        event,
+        extra={
+            "job_id": job.id,
+            "provider": job.provider,
+            "operation": job.operation,
+            "status": answer.status,
+            "elapsed_ms": round(answer.elapsed / timedelta(milliseconds=1)),
+        },
+    )
+
+
+def _note_not_ready(event: str, job: Job, error: Exception) -> None:
+    _log.warning(event, extra={"job_id": job.id, "provider": job.provider, "error": str(error)})

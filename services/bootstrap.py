@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import tokens
+from services.access import Credentials
 from services.adapters.clock import SystemClock
 from services.adapters.environment import EnvironmentSecrets, variable
 from services.adapters.http import HttpxSender
@@ -25,12 +26,13 @@ from services.api import Api
 from services.attempt import Attempt
 from services.errors import NotVerified, OperatorError
 from services.jobs import Jobs
+from services.keys import Keys
 from services.models import Delivery
 from services.outbox import Outbox
 from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
-from services.providers.base import Provider
-from services.receive import ReceiveWebhook
+from services.providers.base import CallbackAddress, Provider
+from services.receive import ReceiveWebhook, handshake_secret, needs_token
 from services.secrets import Secrets
 from services.settings import Settings, provider_names, provider_options, read_settings
 from services.signatures.scheme import Scheme
@@ -62,6 +64,20 @@ class Hookbus:
         await self.outbox.drain()
         await self.receive.prune()
 
+    async def address(self, name: str) -> str:
+        """Return the callback address that is set up once at a provider, with our token where it needs one.
+
+        Raises OperatorError for a provider that has no such address.
+        """
+        provider = self.receive.providers.get(name)
+        if provider is None or provider.callback_address is not CallbackAddress.ACCOUNT:
+            raise OperatorError(f"{name} has no address to set up: it is not in PROVIDERS, or gets one a job")
+        address = f"{self.api.public_url}/api/webhooks/{name}"
+        if not (needs_token(provider) or _is_handed_over(provider)):
+            return address
+        key = await self.receive.secrets.newest(tokens.KEY_NAME)
+        return f"{address}/{tokens.mint(tokens.Token(provider=name), key)}"
+
 
 def build(values: Mapping[str, str]) -> Hookbus:
     """Build the service from settings; raises OperatorError that names all that is to be mended."""
@@ -69,7 +85,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
     for chatty in ("azure", "httpx"):  # at INFO they log every request's address
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings, registry = _read(values)
-    clock = SystemClock()
+    clock, sender = SystemClock(), HttpxSender()
     bus, payloads = _bus(settings), _payload_store(settings)
     secrets = Secrets(source=_secret_source(settings, values), clock=clock)
     outbox = Outbox(bus=bus, payloads=payloads, clock=clock)
@@ -81,7 +97,8 @@ def build(values: Mapping[str, str]) -> Hookbus:
         attempt=Attempt(
             providers=registry,
             secrets=secrets,
-            sender=HttpxSender(),
+            credentials=Credentials(secrets=secrets, sender=sender, clock=clock),
+            sender=sender,
             clock=clock,
             public_url=settings.public_url,
         ),
@@ -92,8 +109,10 @@ def build(values: Mapping[str, str]) -> Hookbus:
     receive = ReceiveWebhook(
         providers=registry,
         secrets=secrets,
+        keys=Keys(secrets=secrets, sender=sender, clock=clock),
         outbox=outbox,
         payloads=payloads,
+        sender=sender,
         clock=clock,
         max_bytes=settings.max_webhook_bytes,
         keep_all=settings.keep_deliveries,
@@ -149,15 +168,36 @@ def _wrong_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) 
     )
     for provider in registry.values():
         if provider.api_key:
-            check(provider.api_key, f"the API key that {provider.name} gave you", _fits_a_header)
-        if provider.scheme and provider.signing_secret:
+            usable = partial(_is_exchanged_by, provider) if provider.access else _fits_a_header
+            check(provider.api_key, f"the API key that {provider.name} gave you", usable)
+        secret = provider.signing_secret
+        if secret and _is_handed_over(provider) and not values.get(variable(secret)):
+            secret = None  # it comes with the handshake
+        if provider.scheme and secret:
             meaning = f"what {provider.name} signs its webhooks with, as it shows it"
-            check(provider.signing_secret, meaning, partial(_is_read_by, provider.scheme))
+            check(secret, meaning, partial(_is_read_by, provider.scheme))
+        if provider.handshake and provider.handshake.secret:
+            meaning = f"what {provider.name} is to show when it asks whose address this is"
+            check(handshake_secret(provider, provider.handshake), meaning, _fits_a_header)
     return problems
+
+
+def _is_handed_over(provider: Provider) -> bool:
+    """Tell whether the signing secret comes from the provider, once it knows our address."""
+    return provider.handshake is not None and provider.handshake.hands_over
 
 
 def _fits_a_header(value: str) -> bool:
     return value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_exchanged_by(provider: Provider, key: str) -> bool:
+    try:
+        if provider.access:
+            provider.access.request(provider.api_url, key, _NO_DELIVERY.received_at)
+    except OperatorError:
+        return False
+    return True
 
 
 def _is_read_by(scheme: Scheme, secret: str) -> bool:

@@ -5,7 +5,7 @@ HookbusError
 ├── NotVerified               the sender of a delivery signs it rightly
 ├── NotUnderstood             a verified delivery says nothing that we know: kept, never dropped
 ├── ProviderError             the third party
-│   ├── NotSent               nothing reached it: safe to send again
+│   ├── NotSent               it did nothing: safe to send again
 │   └── AnswerLost            it may have acted: not safe to send again
 ├── Unavailable               wait: a store, the bus or the vault is away for the moment
 ├── OperatorError             whoever runs this deployment sets something right
@@ -25,14 +25,26 @@ class HookbusError(Exception):
 
 
 class CallerError(HookbusError):
-    """The request cannot be served as it is; `problem` is its stable type, `status` its HTTP status."""
+    """The request cannot be served as it is; `problem` is its stable type, `status` its HTTP status.
 
-    def __init__(self, status: int, problem: str, detail: str, *, job_id: str | None = None) -> None:
+    `allow` names the methods that would be.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        problem: str,
+        detail: str,
+        *,
+        job_id: str | None = None,
+        allow: str | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.problem = problem
         self.detail = detail
         self.job_id = job_id
+        self.allow = allow
 
 
 class Reason(StrEnum):
@@ -45,6 +57,10 @@ class Reason(StrEnum):
     MALFORMED_TIMESTAMP = "malformed_timestamp"
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
+    UNKNOWN_KEY = "unknown_key"
+    UNTRUSTED_KEY = "untrusted_key"
+    WRONG_ALGORITHM = "wrong_algorithm"
+    WRONG_BODY = "wrong_body"
     NO_TOKEN = "no_token"
     WRONG_TOKEN = "wrong_token"
     EXPIRED_TOKEN = "expired_token"
@@ -67,7 +83,14 @@ class ProviderError(HookbusError):
 
 
 class NotSent(ProviderError):
-    """The request never left: no connection, or no time to make one."""
+    """The provider did nothing: no connection, no time to make one, no access token, or it says so itself.
+
+    `retry_after` is how long the provider asked us to wait, if it did.
+    """
+
+    def __init__(self, *args: object, retry_after: timedelta | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
 
 
 class AnswerLost(ProviderError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from services.attempt import Attempt
 from services.errors import Unavailable, VersionConflict
-from services.lifecycle import Call, Happened, Notice, NoticeKind, Step, Ticked, next_step
+from services.lifecycle import Call, Called, Happened, Notice, NoticeKind, Polled, Step, Ticked, next_step
 from services.messages import MAX_DATA_BYTES, event_data, notice_event, outcome_event, tick_message
 from services.models import Job, Stored
 from services.outbox import Outbox
@@ -46,7 +46,14 @@ class Jobs:
         woken_by = happened.number if isinstance(happened, Ticked) else 0
         for _ in range(MAX_CONFLICTS):
             _, operation = self.attempt.declared(stored.job)
+            if isinstance(happened, Called) and happened.callback.thin and operation.poll is None:
+                named = {"provider": stored.job.provider, "operation": stored.job.operation}
+                _log.error("callback.thin_without_poll", extra={"job_id": stored.job.id, **named})
             step = next_step(stored.job, happened, self.clock.now(), operation, self.chance())
+            if step.call is Call.POLL:
+                # Nothing is on record before: after a crash the same message asks again, which is harmless.
+                happened = await self._poll(step.job, happened)
+                continue
             try:
                 if step.call is not Call.START:
                     return await self._carry_out(stored, step, woken_by)
@@ -74,6 +81,11 @@ class Jobs:
             await self.bus.cancel(job.tick_sequence)
         except Unavailable:
             _log.warning("tick.not_cancelled", extra={"job_id": job.id, "tick": job.tick})
+
+    async def _poll(self, job: Job, after: Happened) -> Polled:
+        assert isinstance(after, Ticked | Called)  # noqa: S101 - nothing else has us ask
+        told, retry_after = await self.attempt.poll(job)
+        return Polled(after=after, told=told, retry_after=retry_after)
 
     async def _carry_out(self, stored: Stored, step: Step, woken_by: int) -> Job:
         job, version = await self._put_large_result_aside(step.job), stored.version

@@ -16,7 +16,10 @@ from services.providers.base import Operation, Started
 BACKOFF_BASE = timedelta(seconds=2)
 BACKOFF_CAP = timedelta(minutes=5)
 MENDING = timedelta(seconds=30)
-"""How long to wait for an operator to mend what stands in a start's way."""
+"""How long to wait for an operator to mend what stands in a request's way."""
+POLL_AFTER = timedelta(minutes=10)
+"""How long a callback is waited for before the provider is asked, where its declaration says nothing."""
+POLL_EVERY = timedelta(hours=1)
 ANSWER_GRACE = timedelta(seconds=30)
 """How long after a start's budget whoever sent it has certainly noted its answer, or is gone."""
 
@@ -34,6 +37,7 @@ class Answered:
 
     started: Started
     elapsed: timedelta
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +77,23 @@ class CancelRequested:
     """The caller asked for the end."""
 
 
-Happened = Ticked | Answered | Refused | PutOff | Lost | Called | CancelRequested
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """The provider was asked how the job stands, after a tick or a thin callback: a failure is no answer."""
+
+    after: Ticked | Called
+    told: Started | Failure
+    retry_after: timedelta | None = None
+
+
+Happened = Ticked | Answered | Refused | PutOff | Lost | Called | CancelRequested | Polled
 
 
 class Call(StrEnum):
     """A request to the provider."""
 
     START = "start"
+    POLL = "poll"
     CANCEL = "cancel"
 
 
@@ -121,42 +135,54 @@ def next_step(job: Job, happened: Happened, now: datetime, operation: Operation,
     """
     match happened:
         case Ticked():
-            return _ticked(job, happened.number, now, operation)
+            return _ticked(job, happened.number, now, operation, chance)
         case Called():
-            return _called(job, happened, now)
+            return _called(job, happened, now, operation, chance)
+        case Polled():
+            return _polled(job, happened, now, operation, chance)
         case CancelRequested():
             return _canceled(job, now)
         case Answered():
-            return _answered(job, happened, now)
+            return _answered(job, happened, now, operation, chance)
         case Refused() | PutOff() | Lost():
             return _not_started(job, happened, now, operation, chance)
 
 
-def backoff(attempt: int, chance: float) -> timedelta:
+def backoff(
+    attempt: int, chance: float, *, base: timedelta = BACKOFF_BASE, cap: timedelta = BACKOFF_CAP
+) -> timedelta:
     """Return how long to wait after this attempt (1 is the first): full jitter under a doubling ceiling."""
-    return min(BACKOFF_CAP, BACKOFF_BASE * (1 << min(attempt - 1, 16))) * chance
+    return min(cap, base * (1 << min(attempt - 1, 16))) * chance
 
 
-def _ticked(job: Job, number: int, now: datetime, operation: Operation) -> Step:
+def _ticked(job: Job, number: int, now: datetime, operation: Operation, chance: float) -> Step:
     if job.status.settled or number < job.tick:
         return Step(job=job)
     if now >= job.deadline_at:
-        failure = Failure(code="deadline", message="no outcome came before the deadline")
-        return Step(job=_settle(job, Status.EXPIRED, "deadline", now, failure=failure))
+        # Once more, for the callback may be what was lost.
+        return Step(job=job, call=Call.POLL) if _can_poll(job, operation) else _expired(job, now)
     if job.attempt_since is not None:
         noted_by = job.attempt_since + operation.start_budget + ANSWER_GRACE
         if now < noted_by:
             return Step(job=job, look_at=_from(noted_by, now))
         status = Status.AMBIGUOUS if job.status is Status.ACCEPTED else job.status
         job = _note(replace(job, status=status, attempt_since=None), now, "start.lost", "cut short")
+    elif _can_poll(job, operation):
+        return Step(job=job, call=Call.POLL)
     waiting = job.status is Status.ACCEPTED or (job.status is Status.AMBIGUOUS and operation.idempotent)
-    if waiting and job.attempts < operation.max_attempts:
+    if waiting and job.attempts < operation.max_attempts and not _forgotten(job, now, operation):
         begun = replace(job, attempts=job.attempts + 1, attempt_since=now, updated_at=now)
         return Step(job=begun, call=Call.START)
-    return Step(job=job, look_at=_from(job.deadline_at, now))
+    return Step(job=job, look_at=_next_look(job, now, operation, chance))
 
 
-def _answered(job: Job, answered: Answered, now: datetime) -> Step:
+def _forgotten(job: Job, now: datetime, operation: Operation) -> bool:
+    """Say whether the provider may know of an earlier start no more, and would act on another one anew."""
+    known_for = operation.idempotent_for
+    return job.attempts > 0 and known_for is not None and now >= job.created_at + known_for
+
+
+def _answered(job: Job, answered: Answered, now: datetime, operation: Operation, chance: float) -> Step:
     started, elapsed_ms = answered.started, round(answered.elapsed / timedelta(milliseconds=1))
     noted = _note(
         replace(job, attempt_since=None, external_id=job.external_id or started.external_id),
@@ -172,7 +198,8 @@ def _answered(job: Job, answered: Answered, now: datetime) -> Step:
                 noted, started.status, "start answer", now, result=started.result, failure=started.failure
             )
         )
-    return Step(job=replace(noted, status=Status.RUNNING), look_at=job.deadline_at)
+    running = replace(noted, status=Status.RUNNING)
+    return Step(job=running, look_at=_next_look(running, now, operation, chance, answered.retry_after))
 
 
 def _not_started(
@@ -181,7 +208,7 @@ def _not_started(
     words = {Refused: "start.refused", PutOff: "start.put_off", Lost: "start.lost"}
     job = _note(replace(job, attempt_since=None), now, words[type(happened)], happened.failure.code)
     if job.status is not Status.ACCEPTED and job.status is not Status.AMBIGUOUS:
-        return Step(job=job, look_at=None if job.status.settled else _from(job.deadline_at, now))
+        return Step(job=job, look_at=None if job.status.settled else _next_look(job, now, operation, chance))
     wait = backoff(job.attempts, chance)
     exhausted = job.attempts >= operation.max_attempts
     match happened:
@@ -199,7 +226,9 @@ def _not_started(
     return Step(job=job, look_at=min(now + wait, job.deadline_at) if again else job.deadline_at)
 
 
-def _called(job: Job, called: Called, now: datetime) -> Step:
+def _called(
+    job: Job, called: Called, now: datetime, operation: Operation, chance: float, *, by: str | None = None
+) -> Step:
     callback = called.callback
     if called.provider != job.provider:
         return Step(job=job, notices=(_orphan(called, "the job is another provider's"),))
@@ -207,6 +236,8 @@ def _called(job: Job, called: Called, now: datetime) -> Step:
         return Step(job=job, notices=(_orphan(called, "the provider's id is another job's"),))
     if callback.operation and callback.operation != job.operation:
         return Step(job=job, notices=(_orphan(called, "the operation is another job's"),))
+    if callback.thin:
+        return _to_be_asked(job, callback, now, operation)
     if callback.status is Status.UNKNOWN:
         return Step(job=job)
     if job.status.settled:
@@ -217,7 +248,7 @@ def _called(job: Job, called: Called, now: datetime) -> Step:
             job=_settle(
                 known,
                 callback.status,
-                f"callback {callback.event_type}",
+                by or f"callback {callback.event_type}",
                 now,
                 result=callback.result,
                 failure=callback.failure,
@@ -228,7 +259,80 @@ def _called(job: Job, called: Called, now: datetime) -> Step:
     begun = replace(known, status=Status.RUNNING, progress_at=callback.occurred_at or job.progress_at)
     if begun != job:
         begun = _note(begun, now, "callback.progress", callback.event_type)
-    return Step(job=begun, notices=(_progress(called, superseded=False),))
+    newly = _can_poll(begun, operation) and not _can_poll(job, operation)
+    look_at = _next_look(begun, now, operation, chance) if newly else None
+    return Step(job=begun, look_at=look_at, notices=(_progress(called, superseded=False),))
+
+
+def _to_be_asked(job: Job, callback: Callback, now: datetime, operation: Operation) -> Step:
+    if job.status.settled or operation.poll is None:
+        return Step(job=job)
+    known = replace(job, external_id=job.external_id or callback.external_id)
+    if not _can_poll(known, operation):  # the start's answer says whom to ask about, and then it is soon
+        return Step(job=_poll_failed(job, now, "external_id_unknown"))
+    return Step(job=known, call=Call.POLL)
+
+
+def _polled(job: Job, polled: Polled, now: datetime, operation: Operation, chance: float) -> Step:
+    told, after = polled.told, polled.after
+    if isinstance(told, Started) and told.job_id is not None and told.job_id != job.id:
+        told = Failure(code="another_job", message="the provider told of another job")
+    if isinstance(told, Started) and (told.status.settled or isinstance(after, Called)):
+        return _called(job, _as_callback(job, told, after), now, operation, chance, by="poll")
+    if job.status.settled:
+        return Step(job=job)
+    if isinstance(after, Called):
+        if isinstance(told, Failure) and not _can_poll(job, operation):
+            # Nobody has borne out that what the callback names is this job.
+            return Step(job=_poll_failed(job, now, told.code))
+        job = replace(job, status=Status.RUNNING)
+    elif after.number < job.tick:
+        return Step(job=job)
+    elif now >= job.deadline_at:
+        return _expired(job, now)
+    if isinstance(told, Failure):
+        job = _poll_failed(job, now, told.code)
+    else:
+        job = replace(job, polls=job.polls + 1, polls_failed=0)
+    return Step(job=job, look_at=_next_look(job, now, operation, chance, polled.retry_after))
+
+
+def _as_callback(job: Job, told: Started, after: Ticked | Called) -> Called:
+    """Take what the provider told as what its callback would have said."""
+    status = told.status if told.status.settled else Status.RUNNING
+    if isinstance(after, Called):
+        said = replace(
+            after.callback,
+            thin=False,
+            status=status,
+            occurred_at=None,
+            result=told.result,
+            failure=told.failure,
+        )
+        return replace(after, callback=said)
+    name = f"poll-{job.id}-{status}"
+    callback = Callback(
+        event_id=name,
+        event_type="poll",
+        status=status,
+        operation=job.operation,
+        job_id=job.id,
+        external_id=job.external_id,
+        result=told.result,
+        failure=told.failure,
+    )
+    return Called(provider=job.provider, callback=callback, message_id=name)
+
+
+def _poll_failed(job: Job, now: datetime, code: str) -> Job:
+    # One line for all that fail in a row, for the history is short.
+    kept = job.history[:-1] if job.history and job.history[-1].event == "poll.failed" else job.history
+    failed = replace(job, polls_failed=job.polls_failed + 1, history=kept)
+    return _note(failed, now, "poll.failed", code)
+
+
+def _can_poll(job: Job, operation: Operation) -> bool:
+    return operation.poll is not None and job.external_id is not None
 
 
 def _after_the_end(job: Job, called: Called) -> tuple[Notice, ...]:
@@ -258,6 +362,11 @@ def _progress(called: Called, *, superseded: bool) -> Notice:
     return Notice(kind=NoticeKind.PROGRESS, called=called, superseded=superseded)
 
 
+def _expired(job: Job, now: datetime) -> Step:
+    failure = Failure(code="deadline", message="no outcome came before the deadline")
+    return Step(job=_settle(job, Status.EXPIRED, "deadline", now, failure=failure))
+
+
 def _settle(
     job: Job,
     status: Status,
@@ -278,6 +387,23 @@ def _settle(
         failure=failure,
     )
     return _note(settled, now, f"settled.{status}", by)
+
+
+def _next_look(
+    job: Job, now: datetime, operation: Operation, chance: float, at_least: timedelta | None = None
+) -> datetime:
+    """Return when to look at a job that was started: in time to ask, and at its deadline at the latest."""
+    if not _can_poll(job, operation):
+        return _from(job.deadline_at, now)
+    first, every = operation.poll_after or POLL_AFTER, operation.poll_every or POLL_EVERY
+    if job.polls_failed:
+        wait = backoff(job.polls_failed, chance, cap=every)
+    elif job.polls:
+        wait = backoff(job.polls, chance, base=first, cap=every)
+    else:
+        wait = first
+    wait = max(wait, operation.poll_at_least, at_least or wait)
+    return _from(now + min(wait, job.deadline_at - now), now)
 
 
 def _from(moment: datetime, now: datetime) -> datetime:

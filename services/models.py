@@ -94,7 +94,8 @@ class Job:
 
     `tick` is the number of the tick that waits for this job, `tick_sequence` what cancels it.
     `attempt_since` is set while a start request may be on its way: who finds it set after the time
-    that a start can take knows that the answer was lost.
+    that a start can take knows that the answer was lost. `polls` counts the polls that found the job
+    running, `polls_failed` those since that told nothing.
     """
 
     id: str
@@ -111,6 +112,8 @@ class Job:
     external_id: str | None = None
     attempts: int = 0
     attempt_since: datetime | None = None
+    polls: int = 0
+    polls_failed: int = 0
     tick: int = 1
     tick_sequence: int | None = None
     progress_at: datetime | None = None
@@ -161,7 +164,8 @@ class Delivery:
 class Callback:
     """What a verified delivery says, in our words.
 
-    `event_id` comes only from bytes that the signature covers: equal ids are the same news.
+    `event_id` comes only from bytes that the signature covers: equal ids are the same news. A `thin` one
+    says only that something has happened: how the job stands is to be asked of the provider.
     """
 
     event_id: str
@@ -173,6 +177,7 @@ class Callback:
     occurred_at: datetime | None = None
     result: JsonObject | None = field(default=None, repr=False)
     failure: Failure | None = None
+    thin: bool = False
 
     def __post_init__(self) -> None:
         _require(isinstance(self.event_id, str) and bool(self.event_id), "a callback needs an event id")
@@ -183,6 +188,7 @@ class Callback:
             "a callback's external id is text",
         )
         _require_aware("occurred_at", self.occurred_at)
+        _require(not (self.thin and self.status.settled), "a thin callback settles nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

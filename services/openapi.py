@@ -29,8 +29,8 @@ def document(providers: Mapping[str, Provider], *, server: str) -> dict[str, Any
             # One path, for OpenAPI takes templates that differ by name only as the same:
             # https://spec.openapis.org/oas/v3.1.0#path-templating
             "/api/jobs/{name}": {"post": _start(sorted(providers)), "get": _read(), "delete": _cancel()},
-            "/api/webhooks/{provider}": {"post": _webhook(token=False)},
-            "/api/webhooks/{provider}/{token}": {"post": _webhook(token=True)},
+            "/api/webhooks/{provider}": _webhook(token=False),
+            "/api/webhooks/{provider}/{token}": _webhook(token=True),
             "/api/health/{probe}": {"get": _health()},
             "/api/openapi.json": {
                 "get": {
@@ -115,15 +115,26 @@ def _webhook(*, token: bool) -> dict[str, Any]:
     parts = {"provider": "The provider's name."}
     if token:
         parts["token"] = "The token that the callback's address was given with."  # noqa: S105 - a description
-    return {
-        "operationId": "receiveWebhookAt" if token else "receiveWebhook",
-        "summary": "Take a callback; its signature is its authentication",
-        "security": [],
+    at = "At" if token else ""
+    taken = {"2XX": {"description": "Taken; the answer is what this provider wants."}}
+    path: dict[str, Any] = {
         "parameters": [_in_path(name, {"type": "string"}, meaning) for name, meaning in parts.items()],
-        "requestBody": {"required": True, "content": {"*/*": {"schema": {}}}},
-        "responses": {"2XX": {"description": "Taken; the answer is what this provider wants."}}
-        | _refusals(401, 404, 405, 411, 413, 503),
+        "post": {
+            "operationId": f"receiveWebhook{at}",
+            "summary": "Take a callback; its signature is its authentication",
+            "security": [],
+            "requestBody": {"required": True, "content": {"*/*": {"schema": {}}}},
+            "responses": taken | _refusals(401, 404, 411, 413, 503),
+        },
     }
+    for method in ("get", "head", "options"):
+        path[method] = {
+            "operationId": f"shakeHands{at}By{method.capitalize()}",
+            "summary": "Answer a provider that makes sure whose address this is, before it sends callbacks",
+            "security": [],
+            "responses": taken | _refusals(400, 401, 404, 405, 503),
+        }
+    return path
 
 
 def _health() -> dict[str, Any]:

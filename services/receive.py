@@ -1,30 +1,54 @@
 """Takes a delivery: checks it, reads it, publishes it, and only then says thanks.
 
-method → size → length → token → signature and age → read → publish → answer
+handshake → method → size → length → token → signature and age → signed handshake → read → publish → answer
 
 It reads no job: a callback that is faster than its start's own answer is nothing special.
 """
 
 import asyncio
 import base64
+import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services import tokens
-from services.errors import CallerError, NotUnderstood, NotVerified, Reason, Unavailable, stack_of
+from services.errors import (
+    CallerError,
+    NotUnderstood,
+    NotVerified,
+    ProviderError,
+    Reason,
+    Unavailable,
+    stack_of,
+)
+from services.keys import Keys
 from services.messages import callback_event, delivery_id, unrecognised_event
-from services.models import Callback, Delivery
+from services.models import Callback, Delivery, HttpRequest
 from services.outbox import Outbox
-from services.ports import Clock, PayloadStore
-from services.providers.base import Completion, Provider, WebhookAnswer
+from services.ports import Clock, HttpSender, PayloadStore
+from services.providers.base import (
+    CallbackAddress,
+    Completion,
+    Handshake,
+    Handshaken,
+    Provider,
+    WebhookAnswer,
+)
 from services.secrets import Secrets
+from services.signatures.scheme import Scheme
 
 DELIVERIES = "deliveries/"
+HANDSHAKES = "handshakes/"
+HANDED_OVER_A_DAY = 10
+CONFIRM_BUDGET = timedelta(seconds=5)
 PRUNE_BATCH = 200
-_PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-functions-key"})
+# The host tells the address that was called in `x-original-url`, and our token is in it.
+_PRIVATE_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "x-functions-key", "x-original-url"}
+)
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +59,10 @@ class ReceiveWebhook:
 
     providers: Mapping[str, Provider]
     secrets: Secrets
+    keys: Keys
     outbox: Outbox
     payloads: PayloadStore
+    sender: HttpSender
     clock: Clock
     max_bytes: int
     keep_all: bool = False
@@ -54,14 +80,45 @@ class ReceiveWebhook:
         provider = self.providers.get(provider_name)
         if provider is None or provider.completion is not Completion.WEBHOOK:
             raise CallerError(404, "unknown-provider", "no such provider sends webhooks here")
-        self._check_form(provider, delivery)
         try:
-            token = await self._check_token(provider, token_text)
-            await self._check_signature(provider, delivery)
+            return await self._take(provider, token_text, delivery, traceparent)
         except NotVerified as error:
             _log.warning("delivery.refused", extra={"provider": provider.name, "reason": error.reason.value})
+            if provider.handshake and provider.handshake.refusal:
+                return provider.handshake.refusal
             raise
-        address = token.job_id if token else ""
+
+    async def prune(self) -> int:
+        """Delete what was kept of deliveries and handshakes and is past its time; returns how many."""
+        return await self._prune(DELIVERIES) + await self._prune(HANDSHAKES)
+
+    async def _take(
+        self, provider: Provider, token_text: str | None, delivery: Delivery, traceparent: str | None
+    ) -> WebhookAnswer:
+        handshake = provider.handshake
+        if handshake and not handshake.signed:
+            shaken = await self._shake(provider, handshake, delivery)
+            if shaken:
+                token = await self._read_token(provider, token_text) if token_text else None
+                return await self._complete(provider, shaken, token)
+        self._check_form(provider, delivery, self._most_bytes(provider, token_text))
+        token = await self._check_token(provider, token_text)
+        await self._check_signature(provider, delivery)
+        if handshake and handshake.signed:
+            shaken = await self._shake(provider, handshake, delivery)
+            if shaken:
+                return await self._complete(provider, shaken, token)
+        await self._read(provider, _without(token_text, delivery), token, traceparent)
+        return provider.answer
+
+    async def _read(
+        self,
+        provider: Provider,
+        delivery: Delivery,
+        token: tokens.Token | None,
+        traceparent: str | None,
+    ) -> None:
+        address = token.job_id or "" if token else ""
         traceparent = token.traceparent if token and token.traceparent else traceparent
         try:
             callbacks = tuple(_bind(callback, token) for callback in provider.read(delivery))
@@ -76,25 +133,78 @@ class ReceiveWebhook:
                 await self._keep_if_possible(provider, delivery, address)
             await self._publish(provider, delivery, callbacks, address, traceparent)
             _log.info("delivery.taken", extra={"provider": provider.name, "callbacks": len(callbacks)})
-        return provider.answer
 
-    async def prune(self) -> int:
-        """Delete kept deliveries that are past their time; returns how many."""
+    async def _shake(self, provider: Provider, handshake: Handshake, delivery: Delivery) -> Handshaken | None:
+        if delivery.method not in handshake.methods:
+            return None
+        name = handshake_secret(provider, handshake)
+        if not name:
+            return handshake.answer(delivery, ())
+        try:
+            return handshake.answer(delivery, await self.secrets.valid(name))
+        except NotVerified:
+            return handshake.answer(delivery, await self.secrets.refreshed(name))
+
+    async def _complete(
+        self, provider: Provider, shaken: Handshaken, token: tokens.Token | None
+    ) -> WebhookAnswer:
+        if shaken.confirm:
+            await self._confirm(provider, shaken.confirm)
+        about = {"provider": provider.name}
+        if shaken.handed_over:
+            about["secret"] = provider.signing_secret or ""
+            about["kept"] = await self._keep_handed_over(provider, shaken.handed_over, token)
+            about["trust"] = "the address had our token" if token else "none: anybody can have sent it"
+        if shaken.step:
+            _log.warning("handshake.step", extra={**about, "step": shaken.step})
+        _log.info("handshake.answered", extra={"provider": provider.name})
+        return shaken.answer
+
+    async def _confirm(self, provider: Provider, request: HttpRequest) -> None:
+        try:
+            status = (await self.sender.send(request, budget=CONFIRM_BUDGET)).status
+        except ProviderError:
+            status = 0
+        if not 200 <= status < 300:
+            _log.warning("handshake.not_confirmed", extra={"provider": provider.name, "status": status})
+            raise Unavailable("the handshake could not be confirmed")
+
+    async def _keep_handed_over(self, provider: Provider, secret: str, token: tokens.Token | None) -> str:
+        """Keep what the operator needs and no log may show; without our token only a few, for anybody can."""
+        now = self.clock.now()
+        prefix = f"{HANDSHAKES}{now:%Y-%m-%d}/{provider.name}-"
+        name = f"{prefix}{hashlib.sha256(secret.encode()).hexdigest()[:16]}.json"
+        if not token:
+            kept = await self.payloads.names(prefix, HANDED_OVER_A_DAY)
+            if name not in kept and len(kept) == HANDED_OVER_A_DAY:
+                raise Unavailable("too many secrets were handed over today")
+        document = {"provider": provider.name, "secret": secret, "received_at": now.isoformat()}
+        return await self.payloads.put(name, json.dumps(document).encode())
+
+    async def _prune(self, prefix: str) -> int:
         last = (self.clock.now() - self.keep_for).strftime("%Y-%m-%d")
         deleted = 0
         while True:
-            names = await self.payloads.names(DELIVERIES, PRUNE_BATCH)
-            old = [name for name in names if name.removeprefix(DELIVERIES)[:10] < last]
+            names = await self.payloads.names(prefix, PRUNE_BATCH)
+            old = [name for name in names if name.removeprefix(prefix)[:10] < last]
             await asyncio.gather(*map(self.payloads.delete, old))
             deleted += len(old)
             if len(old) < PRUNE_BATCH:
                 return deleted
 
-    def _check_form(self, provider: Provider, delivery: Delivery) -> None:
+    def _most_bytes(self, provider: Provider, token_text: str | None) -> int:
+        """Grant a provider's own limit at an address with a token: one that is not ours is refused next."""
+        return max(self.max_bytes, provider.max_bytes or 0) if token_text else self.max_bytes
+
+    def _check_form(self, provider: Provider, delivery: Delivery, most_bytes: int) -> None:
         if delivery.method != "POST":
-            raise CallerError(405, "method-not-allowed", "webhooks are sent by POST")
-        if len(delivery.body) > self.max_bytes:
-            raise CallerError(413, "body-too-large", f"a webhook has at most {self.max_bytes} bytes here")
+            methods = provider.handshake.methods if provider.handshake else frozenset()
+            if delivery.method in methods:
+                raise CallerError(400, "no-handshake", "this is no handshake of this provider")
+            allow = ", ".join(sorted({"POST", *methods}))
+            raise CallerError(405, "method-not-allowed", "webhooks are sent by POST", allow=allow)
+        if len(delivery.body) > most_bytes:
+            raise CallerError(413, "body-too-large", f"a webhook has at most {most_bytes} bytes here")
         if not delivery.body and "content-length" not in delivery.headers:
             # https://www.rfc-editor.org/rfc/rfc9110#status.411
             _log.warning("delivery.without_length", extra={"provider": provider.name})
@@ -108,33 +218,57 @@ class ReceiveWebhook:
     async def _check_token(self, provider: Provider, text: str | None) -> tokens.Token | None:
         if text:
             return await self._read_token(provider, text)
-        if provider.scheme is None:
+        if needs_token(provider):
             raise NotVerified(Reason.NO_TOKEN)
         return None
 
     async def _read_token(self, provider: Provider, text: str) -> tokens.Token:
         now = self.clock.now()
         try:
-            return tokens.read(
+            token = tokens.read(
                 text, await self.secrets.valid(tokens.KEY_NAME), provider=provider.name, now=now
             )
         except NotVerified as error:
             if error.reason is not Reason.WRONG_TOKEN:
                 raise
-            return tokens.read(
+            token = tokens.read(
                 text, await self.secrets.refreshed(tokens.KEY_NAME), provider=provider.name, now=now
             )
+        if token.job_id is None and provider.callback_address is CallbackAddress.PER_JOB:
+            raise NotVerified(Reason.WRONG_TOKEN)
+        return token
 
     async def _check_signature(self, provider: Provider, delivery: Delivery) -> None:
-        if provider.scheme is None or provider.signing_secret is None:
+        scheme, name = provider.scheme, provider.signing_secret
+        if scheme is None:
             return
-        now, name = self.clock.now(), provider.signing_secret
+        now = self.clock.now()
+        secrets = await self.secrets.valid(name) if name else ()
         try:
-            provider.scheme.verify(delivery, await self.secrets.valid(name), now)
+            await self._verify(provider, scheme, delivery, secrets, now, self.keys.find)
         except NotVerified as error:
-            if error.reason is not Reason.WRONG_SIGNATURE:
+            if error.reason not in (Reason.WRONG_SIGNATURE, Reason.UNKNOWN_KEY):
                 raise
-            provider.scheme.verify(delivery, await self.secrets.refreshed(name), now)
+            if name:
+                secrets = await self.secrets.refreshed(name)
+            await self._verify(provider, scheme, delivery, secrets, now, self.keys.refreshed)
+
+    async def _verify(
+        self,
+        provider: Provider,
+        scheme: Scheme,
+        delivery: Delivery,
+        secrets: Sequence[str],
+        now: datetime,
+        find: Callable[[Provider, Delivery], Awaitable[Sequence[bytes]]],
+    ) -> None:
+        """Verify, and ask for keys only where nothing else is wrong: each new name costs a request."""
+        try:
+            scheme.verify(delivery, secrets, now)
+        except NotVerified as error:
+            if error.reason is not Reason.UNKNOWN_KEY:
+                raise
+            scheme.verify(delivery, secrets, now, await find(provider, delivery))
 
     async def _publish(
         self,
@@ -177,12 +311,18 @@ class ReceiveWebhook:
             _log.warning("delivery.not_kept", extra={"provider": provider.name})
 
     async def _keep(self, provider: Provider, delivery: Delivery, address: str) -> str:
+        name = provider.signing_secret
+        secrets = await self.secrets.valid(name) if name else ()
         document = {
             "provider": provider.name,
             "job_id": address or None,
             "received_at": delivery.received_at.isoformat(),
             "method": delivery.method,
-            "headers": {k: v for k, v in delivery.headers.items() if k not in _PRIVATE_HEADERS},
+            "headers": {
+                header: value
+                for header, value in delivery.headers.items()
+                if header not in _PRIVATE_HEADERS and not any(secret in value for secret in secrets)
+            },
             "body": base64.b64encode(delivery.body).decode(),
         }
         day = delivery.received_at.strftime("%Y-%m-%d")
@@ -190,9 +330,29 @@ class ReceiveWebhook:
         return await self.payloads.put(name, json.dumps(document).encode())
 
 
+def needs_token(provider: Provider) -> bool:
+    """Tell whether a callback's signature alone proves too little, or there is none."""
+    return provider.scheme is None or provider.scheme.binds_nothing
+
+
+def handshake_secret(provider: Provider, handshake: Handshake) -> str:
+    """Name the secret that a handshake is answered with; "" for one that hands it over, or needs none."""
+    if handshake.secret:
+        return f"{provider.name.replace('_', '-')}-{handshake.secret}"
+    return "" if handshake.hands_over else provider.signing_secret or ""
+
+
+def _without(token_text: str | None, delivery: Delivery) -> Delivery:
+    """Take out headers that repeat the address's token: what is read may be kept, and outlive no secret."""
+    if not token_text:
+        return delivery
+    headers = {name: value for name, value in delivery.headers.items() if token_text not in value}
+    return replace(delivery, headers=headers)
+
+
 def _bind(callback: Callback, token: tokens.Token | None) -> Callback:
     """Hold a callback to the job that its address is for."""
-    if token is None:
+    if token is None or token.job_id is None:
         return callback
     if callback.job_id is not None and callback.job_id != token.job_id:
         raise NotUnderstood("the delivery names another job than its address is for")

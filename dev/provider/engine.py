@@ -227,14 +227,13 @@ class Engine:
         assert vendor.scheme is not None, "only who signs calls back"
         assert job.address is not None, "only who has an address is called back"
         now = datetime.now(UTC)
-        delivery = Delivery(
-            method="POST", url=job.address, headers={"webhook-id": news.id}, body=body, received_at=now
-        )
+        headers = {"content-type": "application/json", "webhook-id": news.id}
+        delivery = Delivery(method="POST", url=job.address, headers=headers, body=body, received_at=now)
         secret = FORGED_SECRET if job.knobs.callback.forge else vendor.secret
-        headers = {**vendor.scheme.sign(delivery, secret, now), "content-type": "application/json"}
+        signed = vendor.scheme.sign(delivery, secret, now)
         try:
             async with self._session.post(
-                job.address, data=body, headers=headers, allow_redirects=False
+                signed.url, data=signed.body, headers=signed.headers, allow_redirects=False
             ) as answer:
                 return answer.status
         except (aiohttp.ClientError, TimeoutError):

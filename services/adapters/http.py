@@ -25,7 +25,7 @@ class HttpxSender:
     answer's body up to `max_answer_bytes`.
     """
 
-    def __init__(self, *, max_answer_bytes: int = 1024 * 1024) -> None:
+    def __init__(self, *, max_answer_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_answer_bytes = max_answer_bytes
         self._client = httpx.AsyncClient(
             follow_redirects=False,

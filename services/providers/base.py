@@ -1,20 +1,19 @@
 """What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
 
-import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from services.errors import NotUnderstood
+from services.jsons import parse_object as parse_object  # providers find all they need here
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
 from services.signatures.scheme import Scheme
 
-MAX_JSON_DEPTH = 64
+_UNCLEAN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Completion(StrEnum):
@@ -34,28 +33,36 @@ class CallbackAddress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a start request is built from. `job_id` is the idempotency key too."""
+    """What a start request is built from.
+
+    `job_id` is the idempotency key too. `signing_secret` is "" but for a provider that is told it.
+    """
 
     job_id: str
     input: BaseModel
     api_url: str
     api_key: str = field(repr=False)
     callback_url: str = field(repr=False)
+    signing_secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What a start request's answer says: running, or settled already."""
+    """What the answer to a start or a poll says: running, or settled already.
+
+    `job_id` is our id as a poll's answer has it; None where a provider does not say it.
+    """
 
     external_id: str | None = None
+    job_id: str | None = None
     status: Status = Status.RUNNING
     result: JsonObject | None = field(default=None, repr=False)
     failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
-    """What a cancel request is built from."""
+class Ask:
+    """What a request about a job that the provider has taken is built from: to cancel it, or to poll it."""
 
     job_id: str
     external_id: str
@@ -67,19 +74,43 @@ class Cancel:
 class Operation:
     """One kind of job that a provider does.
 
-    `idempotent`: the provider acts once for one job id, however often the start is sent.
-    `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole.
+    `read_start` raises NotUnderstood for a 2xx that may hide that the provider acted, and NotSent for one
+    that says that it did not, and may later. `idempotent`: the provider acts once for one job id, however
+    often the start is sent; `idempotent_for` is how long after the first it does, None for ever.
+    `read_duplicate` is for one that refuses a repeated start: it reads the refusal as an answer to the
+    first, and raises NotUnderstood for any other.
+    `start_budget`, `max_attempts`, `deadline` bound the start and the job as a whole. `poll` asks how a job
+    stands, and `read_poll` reads the answer; an operation with thin callbacks needs them. A job is asked
+    about `poll_after` from its start's answer on, then at growing intervals of at most `poll_every`: less
+    than the provider keeps results for. Left out, these are ten minutes and one hour; for a provider that
+    sends no callbacks two seconds and five minutes. `poll_at_least` lies between two polls by a tick, also
+    after one that failed.
     """
 
     input: type[BaseModel]
     result: type[BaseModel]
     start: Callable[[Start], HttpRequest]
     read_start: Callable[[HttpAnswer], Started]
-    cancel: Callable[[Cancel], HttpRequest] | None = None
+    read_duplicate: Callable[[HttpAnswer], Started] | None = None
+    cancel: Callable[[Ask], HttpRequest] | None = None
+    poll: Callable[[Ask], HttpRequest] | None = None
+    read_poll: Callable[[HttpAnswer], Started] | None = None
+    poll_after: timedelta | None = None
+    poll_every: timedelta | None = None
+    poll_at_least: timedelta = timedelta(0)
     idempotent: bool = False
+    idempotent_for: timedelta | None = None
     start_budget: timedelta = timedelta(seconds=3)
     max_attempts: int = 8
     deadline: timedelta = timedelta(hours=24)
+
+
+def _polled_often(operation: Operation) -> Operation:
+    return replace(
+        operation,
+        poll_after=operation.poll_after or timedelta(seconds=2),
+        poll_every=operation.poll_every or timedelta(minutes=5),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +120,61 @@ class WebhookAnswer:
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshaken:
+    """What a handshake comes to.
+
+    `step` is what the operator has to do now, and is logged; `handed_over` a secret that the operator needs
+    for it; `confirm` a request that completes the handshake.
+    """
+
+    answer: WebhookAnswer = WebhookAnswer()
+    step: str | None = None
+    handed_over: str | None = field(default=None, repr=False)
+    confirm: HttpRequest | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """How a provider makes sure that a callback address is ours, before it sends callbacks there.
+
+    `methods` are those of its requests. `answer` gets the versions of a secret; it returns None for any other
+    delivery, and raises NotVerified for a handshake that does not hold. `signed` says that the requests are
+    signed like callbacks, and are checked so before they are answered. `secret` is the last part of the name
+    of a secret of its own (`{provider}-verify-token`); without it `answer` gets the signing secret's
+    versions. `hands_over` says that the provider makes the signing secret and tells it in the handshake.
+    `refusal` is for a provider that minds what stands in a 401.
+    """
+
+    methods: frozenset[str]
+    answer: Callable[[Delivery, Sequence[str]], Handshaken | None]
+    signed: bool = False
+    secret: str | None = None
+    hands_over: bool = False
+    refusal: WebhookAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """What requests carry in place of the API key, and for how long it is good."""
+
+    text: str = field(repr=False)
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How an API key is exchanged for an access token, https://www.rfc-editor.org/rfc/rfc6749#section-4.4.
+
+    `request` takes the provider's API address, its API key and the time, and raises OperatorError for a key
+    that it cannot use. `read` reads the answer if it is a 2xx, and raises NotUnderstood.
+    """
+
+    request: Callable[[str, str, datetime], HttpRequest]
+    read: Callable[[HttpAnswer], AccessToken]
 
 
 def no_callbacks(_: Delivery) -> tuple[Callback, ...]:
@@ -107,8 +193,13 @@ class Provider:
 
     `read` turns a verified delivery into callbacks, in the delivery's order, and raises NotUnderstood.
     `refusal` turns a 4xx answer to a start into a reason that can be shown to the caller: no secrets.
-    `api_key` and `signing_secret` are names of secrets. The last three are facts for operators: how long the
-    vendor waits for our answer, how long it repeats a delivery, whether it promises order.
+    `api_key` and `signing_secret` are names of secrets; with `access`, requests get the token that the API
+    key is exchanged for, and with `tells_secret`, each start gets the signing secret, for the provider to
+    send it with its callbacks. Without an `api_url` the operator has to set it, as `api_url_example` shows.
+    `max_bytes` is how long a callback may be that comes to an address with our token, if more than the
+    setting allows.
+    The last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
+    delivery, whether it promises order.
     """
 
     name: str
@@ -117,13 +208,18 @@ class Provider:
     api_url: str
     operations: Mapping[str, Operation]
     default_operation: str
+    api_url_example: str | None = None
     api_key: str | None = None
+    access: Access | None = None
     scheme: Scheme | None = None
     signing_secret: str | None = None
+    tells_secret: bool = False
     callback_address: CallbackAddress = CallbackAddress.PER_JOB
     read: Callable[[Delivery], tuple[Callback, ...]] = no_callbacks
     refusal: Callable[[HttpAnswer], Failure] = plain_refusal
     answer: WebhookAnswer = WebhookAnswer()
+    handshake: Handshake | None = None
+    max_bytes: int | None = None
     patience: timedelta | None = None
     repeats_for: timedelta | None = None
     ordered: bool = False
@@ -133,69 +229,22 @@ class Provider:
             raise ValueError("names of providers and operations are lower case, at most 32 characters")
         if self.default_operation not in self.operations:
             raise ValueError("the default operation is one of the operations")
-        if (self.scheme is None) != (self.signing_secret is None):
+        fetched = self.scheme is not None and self.scheme.key_source is not None
+        if not fetched and (self.scheme is None) != (self.signing_secret is None):
             raise ValueError("a scheme needs the name of its secret, and the other way round")
-        unsigned = self.scheme is None and self.completion is Completion.WEBHOOK
-        if unsigned and self.callback_address is CallbackAddress.ACCOUNT:
-            raise ValueError("a provider that does not sign needs our token in an address per job")
-
-
-def parse_object(body: bytes) -> JsonObject:
-    """Read a JSON object as a provider sends it.
-
-    Raises NotUnderstood for anything else: other encodings than UTF-8, NaN, Infinity and numbers as large
-    (1e999), a name that stands twice (https://www.rfc-editor.org/rfc/rfc8259#section-4), nesting deeper
-    than 64. Half a surrogate pair becomes a question mark.
-    """
-    try:
-        value = _parse(body.decode("utf-8"))
-        if b"\\u" in body:  # an escape can name half a character, which nothing could write down again
-            value = _parse(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
-    except RecursionError:
-        raise NotUnderstood("the body is nested too deeply") from None
-    except ValueError:
-        raise NotUnderstood("the body is not UTF-8 JSON") from None
-    if not isinstance(value, dict):
-        raise NotUnderstood("the body is not a JSON object")
-    if _depth(value) > MAX_JSON_DEPTH:
-        raise NotUnderstood("the body is nested too deeply")
-    return value
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - JSON, until it is looked at
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _refuse_constant(_: str) -> None:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _depth(value: JsonValue) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        inner: list[JsonValue] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        level = inner
-    return depth
+        if self.tells_secret and self.signing_secret is None:
+            raise ValueError("only a secret can be told that has a name")
+        if not self.api_url and not self.api_url_example:
+            raise ValueError("a provider has an address, or shows what it looks like")
+        if any((one.poll is None) != (one.read_poll is None) for one in self.operations.values()):
+            raise ValueError("a poll needs a way to read its answer, and the other way round")
+        if self.access is not None and self.api_key is None:
+            raise ValueError("an access token is given for an API key")
+        if self.completion is Completion.POLL:
+            if any(one.poll is None for one in self.operations.values()):
+                raise ValueError("a provider that does not call back has to be polled")
+            often = {name: _polled_often(one) for name, one in self.operations.items()}
+            object.__setattr__(self, "operations", often)
 
 
 def declared(model: type[BaseModel], payload: JsonValue) -> JsonObject:
@@ -225,8 +274,4 @@ def clean(value: JsonValue) -> JsonValue:
 
 def clean_text(text: str) -> str:
     """Take control characters (all but tab and line ends) and lone surrogates out of a string."""
-    return "".join(
-        c
-        for c in text
-        if c in "\t\n\r" or not (ord(c) < 32 or 127 <= ord(c) < 160 or "\ud800" <= c <= "\udfff")
-    )
+    return _UNCLEAN.sub("", text)

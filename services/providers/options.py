@@ -1,16 +1,30 @@
 """The settings that describe a provider: their names, what they may hold, and what is wrong with them."""
 
 import re
+from difflib import get_close_matches
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
 
 from services.models import Status
+from services.providers.base import CallbackAddress
+from services.signatures.catalogue import SCHEMES
 
+UNSIGNED = ("none", "eventgrid")
+"""What can stand for a scheme where there is none: our token in the address is then all that is checked."""
 _OURS = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_AUTH = re.compile(r"bearer|none|header:[A-Za-z0-9-]{1,64}", re.ASCII)
+_AUTH = re.compile(r"bearer|basic|none|header:[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
 def setting(provider: str, option: str) -> str:
@@ -37,7 +51,18 @@ def _check_path(text: str) -> str:
 
 def _check_auth(text: str) -> str:
     if not _AUTH.fullmatch(text):
-        raise ValueError("give bearer, none, or header: and a header's name, such as header:X-Api-Key")
+        raise ValueError("give bearer, basic, none, or header: and a header's name, such as header:X-Api-Key")
+    return text
+
+
+def _check_scheme(text: str) -> str:
+    names = (*SCHEMES, *UNSIGNED)
+    if text not in names:
+        near = (
+            ", ".join(get_close_matches(text, names, cutoff=0.5))
+            or "a name in services/signatures/catalogue.py"
+        )
+        raise ValueError(f"there is no such scheme; near to it: {near}")
     return text
 
 
@@ -72,6 +97,15 @@ def _split_statuses(text: str) -> dict[str, Status]:
 Path = Annotated[str, AfterValidator(_check_path)]
 
 
+# Schemes that sign one field's text and nothing beside it: whatever else stands there is not to be read.
+SIGNED_FIELDS = {
+    "aws_sns": "Message",
+    "braintree": "bt_payload",
+    "dropbox_sign": "json",
+    "transloadit": "transloadit",
+}
+
+
 class Options(BaseModel):
     """The settings of one provider; each is PROVIDER_<NAME>__ and the field's name in upper case."""
 
@@ -79,19 +113,41 @@ class Options(BaseModel):
 
     start_url: Annotated[str, AfterValidator(check_url)]
     auth: Annotated[str, AfterValidator(_check_auth)] = "bearer"
+    scheme: Annotated[str, AfterValidator(_check_scheme)] = "standardwebhooks"
+    callback_address: CallbackAddress = CallbackAddress.PER_JOB
     callback_url_field: Path = "callback_url"
+    payload_field: Path | None = Field(None, validate_default=True)
     input_field: Path | None = None
     id_field: Path = "id"
     status_field: Path = "status"
     result_field: Path = "result"
     error_field: Path = "error"
     event_type_field: Path = "type"
+    event_id_field: Path | None = None
     job_id_field: Path | None = None
     statuses: Annotated[dict[str, Status], BeforeValidator(_split_statuses)] = {}
     result_fields: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = ()
     idempotency_header: Annotated[str, AfterValidator(_check_header)] | None = None
     cancel_url: Annotated[str, AfterValidator(_check_cancel_url)] | None = None
     deadline_seconds: int = Field(86400, ge=1, le=604800)
+
+    @field_validator("payload_field")
+    @classmethod
+    def _is_signed_text(cls, path: str | None, info: ValidationInfo) -> str | None:
+        signed = SIGNED_FIELDS.get(info.data.get("scheme", ""))
+        if path and signed and path != signed:
+            raise ValueError(f"leave it out: this scheme signs {signed} alone")
+        return path or signed
+
+    @field_validator("event_id_field")
+    @classmethod
+    def _is_signed(cls, path: str | None, info: ValidationInfo) -> str | None:
+        scheme = SCHEMES.get(info.data.get("scheme", ""))
+        if path and (scheme is None or scheme.binds_nothing):
+            raise ValueError(
+                "leave it out: this scheme does not sign the body, so that no id in it can be believed"
+            )
+        return path
 
 
 def problems_in(name: str, error: ValidationError) -> list[str]:

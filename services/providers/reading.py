@@ -1,22 +1,30 @@
 """How the JSON of providers is read: what is odd is None, a plain word, or NotUnderstood; nothing else."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status
-from services.providers.base import clean_text, parse_object, plain_refusal
+from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status, is_id
+from services.providers.base import AccessToken, clean_text, parse_object, plain_refusal
 
+JOB_ID = "hookbus_job_id"
+"""What our id is called where a provider takes metadata along."""
 MAX_TEXT = 255
 MAX_MESSAGE = 1000
+MAX_TOKEN_SECONDS = 86_400
 _AUTHENTICATION = (401, 403)
+_BEARER = re.compile(r"[!-~]{1,8192}")
 
 
 def at(value: JsonValue, path: str) -> JsonValue:
-    """Return what stands at a dotted path; None if nothing does."""
+    """Return what stands at a dotted path, in which lists count from 0; None if nothing does."""
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            value = value[int(name)] if name.isdecimal() and int(name) < len(value) else None
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
@@ -26,6 +34,12 @@ def text_at(payload: JsonObject, path: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or clean_text(value) != value:
         raise NotUnderstood(f"there is no usable text at {path}")
     return value
+
+
+def job_id_at(payload: JsonObject, path: str) -> str | None:
+    """Return our own id at a dotted path; None if what stands there can be none of ours."""
+    value = at(payload, path)
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def header_text(delivery: Delivery, name: str) -> str:
@@ -39,6 +53,17 @@ def object_at(payload: JsonObject, path: str) -> JsonObject:
     if not isinstance(value, dict):
         raise NotUnderstood(f"there is no object at {path}")
     return value
+
+
+def read_access_token(answer: HttpAnswer) -> AccessToken:
+    """Read a bearer token and its lifetime, https://www.rfc-editor.org/rfc/rfc6749#section-5.1."""
+    body = parse_object(answer.body)
+    token, seconds = body.get("access_token"), body.get("expires_in")
+    if not isinstance(token, str) or not _BEARER.fullmatch(token):
+        raise NotUnderstood("there is no usable access token")
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds <= 0:
+        raise NotUnderstood("the access token has no lifetime")
+    return AccessToken(text=token, lifetime=timedelta(seconds=min(seconds, MAX_TOKEN_SECONDS)))
 
 
 def time_from_unix(value: JsonValue) -> datetime | None:

@@ -1,16 +1,14 @@
 """Replicate: predictions of machine-learning models, each with its own webhook address."""
 
-import json
 from datetime import timedelta
 from functools import partial
 from typing import Self
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
-    Cancel,
+    Ask,
     Completion,
     Operation,
     Provider,
@@ -20,6 +18,7 @@ from services.providers.base import (
     parse_object,
 )
 from services.providers.reading import at, header_text, refusal_in, status_in, text_at, time_from_text, told
+from services.providers.requests import bearer, json_request, segment
 from services.signatures.catalogue import STANDARD_WEBHOOKS
 
 # https://replicate.com/docs/topics/predictions/lifecycle
@@ -77,13 +76,10 @@ def start(job: Start) -> HttpRequest:
     body["webhook_events_filter"] = ["completed"]
     if asked["version"]:
         body["version"] = asked["version"]
-    headers = {"authorization": f"Bearer {job.api_key}", "content-type": "application/json"}
-    return HttpRequest(
-        method="POST", url=f"{job.api_url}/v1/{place}", headers=headers, body=json.dumps(body).encode()
-    )
+    return json_request("POST", f"{job.api_url}/v1/{place}", body, bearer(job.api_key))
 
 
-def read_start(answer: HttpAnswer) -> Started:
+def read_answer(answer: HttpAnswer) -> Started:
     prediction = parse_object(answer.body)
     external_id, status = text_at(prediction, "id"), status_in(STATUSES, prediction.get("status"))
     if not status.settled:
@@ -92,12 +88,18 @@ def read_start(answer: HttpAnswer) -> Started:
     return Started(external_id=external_id, status=status, result=result, failure=failure)
 
 
+# https://replicate.com/docs/reference/http#predictions.get
+def poll(job: Ask) -> HttpRequest:
+    url = f"{job.api_url}/v1/predictions/{segment(job.external_id)}"
+    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
+
+
 # https://replicate.com/docs/reference/http#predictions.cancel
-def cancel(job: Cancel) -> HttpRequest:
+def cancel(job: Ask) -> HttpRequest:
     return HttpRequest(
         method="POST",
-        url=f"{job.api_url}/v1/predictions/{quote(job.external_id, safe='')}/cancel",
-        headers={"authorization": f"Bearer {job.api_key}"},
+        url=f"{job.api_url}/v1/predictions/{segment(job.external_id)}/cancel",
+        headers=bearer(job.api_key),
     )
 
 
@@ -142,7 +144,15 @@ PROVIDER = Provider(
     signing_secret="replicate-signing-secret",  # noqa: S106 - the secret's name
     operations={
         "prediction": Operation(
-            input=PredictionInput, result=Prediction, start=start, read_start=read_start, cancel=cancel
+            input=PredictionInput,
+            result=Prediction,
+            start=start,
+            read_start=read_answer,
+            cancel=cancel,
+            poll=poll,
+            read_poll=read_answer,
+            # https://replicate.com/docs/topics/predictions/data-retention: what came out is kept for an hour
+            poll_every=timedelta(minutes=20),
         )
     },
     default_operation="prediction",

@@ -1,35 +1,39 @@
-"""Any API that takes a callback address and signs by Standard Webhooks, described by settings alone.
+"""Any API that sends callbacks, described by settings alone.
 
-PROVIDER_ACME__START_URL makes a provider `acme`; the other settings say where things stand in its JSON, as
-dotted paths. A path is looked for in the body, and where it is not found, inside the `data` object that
-Standard Webhooks puts around an event.
+PROVIDER_ACME__START_URL makes a provider `acme`, PROVIDER_ACME__SCHEME says how it signs; its handshake comes
+with that. The other settings say where things stand in its JSON, as dotted paths. A path is looked for in the
+body, and where it is not found, inside the `data` object that Standard Webhooks puts around an event.
 """
 
-import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError, create_model
 
-from services.errors import OperatorError
+from services.errors import NotUnderstood, NotVerified, OperatorError
+from services.handshakes import HANDSHAKES
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
 from services.providers.base import (
-    Cancel,
+    Ask,
+    CallbackAddress,
     Completion,
     Operation,
     Provider,
     Start,
     Started,
+    WebhookAnswer,
     declared,
     parse_object,
     plain_refusal,
 )
 from services.providers.options import Options, problems_in
-from services.providers.reading import at, header_text, refusal_body, status_in, text_at, time_from_text, told
-from services.signatures.catalogue import STANDARD_WEBHOOKS
+from services.providers.reading import at, refusal_body, status_in, text_at, time_from_text, told
+from services.providers.requests import basic, bearer, json_request, segment
+from services.signatures.catalogue import SCHEMES
+from services.signatures.forms import read_fields, read_urlencoded
+from services.signatures.scheme import Declared, Scheme
 
 STATUSES = {
     **dict.fromkeys(("accepted", "queued", "pending", "starting", "started"), Status.RUNNING),
@@ -38,6 +42,14 @@ STATUSES = {
     **dict.fromkeys(("failed", "failure", "error", "expired"), Status.FAILED),
     **dict.fromkeys(("canceled", "cancelled", "aborted"), Status.CANCELED),
 }
+TWILIO = ("twilio_form", "twilio_sharedkey")
+SIGNED_FORMS = ("braintree", "dropbox_sign", "transloadit", *TWILIO)
+"""Schemes that sign a form's fields: JSON that could be read as the same form is signed by nobody."""
+# https://developers.hellosign.com/docs/events/walkthrough#responding-to-events
+ANSWERS = {"dropbox_sign": WebhookAnswer(body=b"Hello API Event Received")}
+_NO_DELIVERY = Delivery(
+    method="POST", url="", headers={}, body=b"", received_at=datetime(1970, 1, 1, tzinfo=UTC)
+)
 
 
 class AnyInput(RootModel[dict[str, JsonValue]]):
@@ -59,6 +71,8 @@ def provider(name: str, options: Mapping[str, str]) -> Provider:
     # https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates: no underscores
     secrets = name.replace("_", "-")
     result = _result_model(found.result_fields)
+    scheme = SCHEMES.get(found.scheme)
+    signs_standard = found.scheme == "standardwebhooks"
     operation = Operation(
         input=AnyInput,
         result=result,
@@ -70,19 +84,32 @@ def provider(name: str, options: Mapping[str, str]) -> Provider:
     )
     return Provider(
         name=name,
-        documentation="https://www.standardwebhooks.com",
+        documentation="https://www.standardwebhooks.com" if signs_standard else "",
         completion=Completion.WEBHOOK,
         api_url=found.start_url,
         api_key=None if found.auth == "none" else f"{secrets}-api-key",
-        scheme=STANDARD_WEBHOOKS,
-        signing_secret=f"{secrets}-signing-secret",
+        scheme=scheme,
+        signing_secret=f"{secrets}-signing-secret" if scheme and _takes_a_secret(scheme) else None,
+        callback_address=found.callback_address,
+        handshake=HANDSHAKES.get(found.scheme),
+        answer=ANSWERS.get(found.scheme, WebhookAnswer()),
         operations={"job": operation},
         default_operation="job",
-        read=partial(_read, found, result),
+        read=partial(_read, found, result, scheme or Declared()),
         refusal=partial(_refusal, found),
         # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts
-        patience=timedelta(seconds=15),
+        patience=timedelta(seconds=15) if signs_standard else None,
     )
+
+
+def _takes_a_secret(scheme: Scheme) -> bool:
+    try:
+        scheme.verify(_NO_DELIVERY, (), _NO_DELIVERY.received_at)
+    except NotVerified:
+        return False
+    except OperatorError:
+        return True
+    raise AssertionError("an empty delivery is signed by nobody")
 
 
 def _result_model(names: tuple[str, ...]) -> type[BaseModel]:
@@ -99,23 +126,27 @@ def _start(options: Options, job: Start) -> HttpRequest:
         _put(body, options.input_field, given)
     else:
         body = given
-    _put(body, options.callback_url_field, job.callback_url)  # after the input, which must not redirect it
+    if options.callback_address is CallbackAddress.PER_JOB:
+        # after the input, which must not redirect it
+        _put(body, options.callback_url_field, job.callback_url)
     if options.job_id_field:
         _put(body, options.job_id_field, job.job_id)
-    headers = {"content-type": "application/json", **_credentials(options, job.api_key)}
+    headers = _credentials(options, job.api_key)
     if options.idempotency_header:
         headers[options.idempotency_header] = job.job_id
-    return HttpRequest(method="POST", url=job.api_url, headers=headers, body=json.dumps(body).encode())
+    return json_request("POST", job.api_url, body, headers)
 
 
-def _cancel(options: Options, job: Cancel) -> HttpRequest:
-    url = cast("str", options.cancel_url).replace("{id}", quote(job.external_id, safe=""))
+def _cancel(options: Options, job: Ask) -> HttpRequest:
+    url = cast("str", options.cancel_url).replace("{id}", segment(job.external_id))
     return HttpRequest(method="POST", url=url, headers=_credentials(options, job.api_key))
 
 
 def _credentials(options: Options, api_key: str) -> dict[str, str]:
     if options.auth == "bearer":
-        return {"authorization": f"Bearer {api_key}"}
+        return bearer(api_key)
+    if options.auth == "basic":
+        return basic(api_key)
     header = options.auth.removeprefix("header:").lower()
     return {} if options.auth == "none" else {header: api_key}
 
@@ -165,15 +196,17 @@ def _read_start(options: Options, result: type[BaseModel], answer: HttpAnswer) -
     return Started(external_id=external_id, status=status, result=value, failure=failure)
 
 
-def _read(options: Options, result: type[BaseModel], delivery: Delivery) -> tuple[Callback, ...]:
-    payload = parse_object(delivery.body)
+def _read(
+    options: Options, result: type[BaseModel], scheme: Scheme | Declared, delivery: Delivery
+) -> tuple[Callback, ...]:
+    payload = _payload(options, delivery)
     event_type, word = (_find(payload, path) for path in (options.event_type_field, options.status_field))
     word = event_type if word is None else word
     status = _status(options, word)
     value, failure = _outcome(options, result, payload, status)
     job_id = _find(payload, options.job_id_field) if options.job_id_field else None
     callback = Callback(
-        event_id=header_text(delivery, "webhook-id"),
+        event_id=_event_id(options, scheme, delivery, payload),
         event_type=text_at({"type": word if event_type is None else event_type}, "type"),
         status=status,
         operation="job",
@@ -184,6 +217,48 @@ def _read(options: Options, result: type[BaseModel], delivery: Delivery) -> tupl
         failure=failure,
     )
     return (callback,)
+
+
+def _payload(options: Options, delivery: Delivery) -> JsonObject:
+    payload = _form(options, delivery) if options.scheme in SIGNED_FORMS else _object(options, delivery)
+    if options.payload_field is None:
+        return payload
+    text = at(payload, options.payload_field)
+    if not isinstance(text, str):
+        raise NotUnderstood(f"there is no JSON text at {options.payload_field}")
+    return parse_object(text.encode())
+
+
+def _object(options: Options, delivery: Delivery) -> JsonObject:
+    """Read JSON, or a form where it is none: a content type is seldom signed, and must change no reading."""
+    try:
+        return parse_object(delivery.body)
+    except NotUnderstood:
+        kind = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+            raise
+        if delivery.body.startswith(b"--") != (kind == "multipart/form-data"):
+            raise NotUnderstood("the body is not of its content type") from None
+        return _form(options, delivery)
+
+
+def _form(options: Options, delivery: Delivery) -> JsonObject:
+    """Read a form as its scheme does, so that what is read is what is signed."""
+    try:
+        raw = read_urlencoded(delivery.body) if options.scheme in TWILIO else read_fields(delivery)
+        fields = [(name.decode(), value.decode()) for name, value in raw]
+    except (NotVerified, ValueError):
+        raise NotUnderstood("the body is not a form in UTF-8") from None
+    payload: JsonObject = dict(fields)
+    if len(payload) != len(fields):
+        raise NotUnderstood("a field of the form stands twice")
+    return payload
+
+
+def _event_id(options: Options, scheme: Scheme | Declared, delivery: Delivery, payload: JsonObject) -> str:
+    if options.event_id_field:
+        return text_at(payload, options.event_id_field)
+    return text_at({"id": scheme.event_id(delivery)}, "id")
 
 
 def _outcome(

@@ -8,15 +8,14 @@ requires_payment_method and somebody could still pay it: such a success is a lat
 
 from datetime import timedelta
 from typing import Annotated, Self
-from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
+    Ask,
     CallbackAddress,
-    Cancel,
     Completion,
     Operation,
     Provider,
@@ -26,13 +25,25 @@ from services.providers.base import (
     parse_object,
     plain_refusal,
 )
-from services.providers.reading import at, object_at, refusal_body, status_in, text_at, time_from_unix, told
+from services.providers.reading import (
+    JOB_ID,
+    at,
+    job_id_at,
+    object_at,
+    refusal_body,
+    status_in,
+    text_at,
+    time_from_unix,
+    told,
+)
+from services.providers.requests import bearer, form_request, segment
 from services.signatures.catalogue import STRIPE
 
 # https://docs.stripe.com/api/versioning: answers to our requests have this version's shape
 API_VERSION = "2026-10-28.endive"
-JOB_ID = "hookbus_job_id"
 
+# https://docs.stripe.com/api/idempotent_requests: "at least 24 hours", less one for what is under way
+KEY_KEPT = timedelta(hours=23)
 # https://docs.stripe.com/api/events/types
 EVENTS = {
     "payment_intent.created": Status.RUNNING,
@@ -150,10 +161,15 @@ def start_payment(job: Start) -> HttpRequest:
 
 
 # https://docs.stripe.com/api/payment_intents/cancel
-def cancel_payment(job: Cancel) -> HttpRequest:
-    url = f"{job.api_url}/v1/payment_intents/{quote(job.external_id, safe='')}/cancel"
+def cancel_payment(job: Ask) -> HttpRequest:
+    url = f"{job.api_url}/v1/payment_intents/{segment(job.external_id)}/cancel"
     fields = {"cancellation_reason": "requested_by_customer"}
     return _post(url, fields, job.api_key, key=f"{job.job_id}-cancel")
+
+
+# https://docs.stripe.com/api/payment_intents/retrieve
+def poll_payment(job: Ask) -> HttpRequest:
+    return _get(job, "payment_intents")
 
 
 def start_report(job: Start) -> HttpRequest:
@@ -167,15 +183,22 @@ def start_report(job: Start) -> HttpRequest:
     return _post(f"{job.api_url}/v1/reporting/report_runs", fields, job.api_key, key=job.job_id)
 
 
+# https://docs.stripe.com/api/reporting/report_run/retrieve
+def poll_report(job: Ask) -> HttpRequest:
+    return _get(job, "reporting/report_runs")
+
+
 # https://docs.stripe.com/api/authentication and https://docs.stripe.com/api/idempotent_requests
 def _post(url: str, fields: dict[str, str], api_key: str, *, key: str) -> HttpRequest:
-    headers = {
-        "authorization": f"Bearer {api_key}",
-        "content-type": "application/x-www-form-urlencoded",
-        "idempotency-key": key,
-        "stripe-version": API_VERSION,
-    }
-    return HttpRequest(method="POST", url=url, headers=headers, body=urlencode(fields).encode())
+    return form_request(
+        url, fields, {**bearer(api_key), "idempotency-key": key, "stripe-version": API_VERSION}
+    )
+
+
+def _get(job: Ask, place: str) -> HttpRequest:
+    url = f"{job.api_url}/v1/{place}/{segment(job.external_id)}"
+    headers = {**bearer(job.api_key), "stripe-version": API_VERSION}
+    return HttpRequest(method="GET", url=url, headers=headers)
 
 
 def read_payment(answer: HttpAnswer) -> Started:
@@ -211,13 +234,12 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
         raise NotUnderstood("events of this type are not about jobs")
     status = status_in(EVENTS, event_type)
     result, failure = _outcome(thing, status, operation)
-    job_id = at(thing, f"metadata.{JOB_ID}")
     callback = Callback(
         event_id=text_at(event, "id"),
         event_type=event_type,
         status=status,
         operation=operation,
-        job_id=job_id if isinstance(job_id, str) and is_id(job_id) else None,
+        job_id=job_id_at(thing, f"metadata.{JOB_ID}"),
         external_id=text_at(thing, "id"),
         occurred_at=time_from_unix(event.get("created")),
         result=result,
@@ -270,14 +292,20 @@ PROVIDER = Provider(
             start=start_payment,
             read_start=read_payment,
             cancel=cancel_payment,
+            poll=poll_payment,
+            read_poll=read_payment,
             idempotent=True,
+            idempotent_for=KEY_KEPT,
         ),
         "report": Operation(
             input=ReportInput,
             result=Report,
             start=start_report,
             read_start=read_report,
+            poll=poll_report,
+            read_poll=read_report,
             idempotent=True,
+            idempotent_for=KEY_KEPT,
         ),
     },
     default_operation="payment",

@@ -1,79 +1,107 @@
 """HMAC signatures: one declared type, whose values in the catalogue are the schemes of many senders.
 
-The signature is checked before the age, so that TOO_OLD and TOO_NEW are said only of what was truly signed.
-Digests are compared as text in one spelling and in constant time; headers that enter the signed content
-must have one reading only. Repeated headers arrive joined by a comma (the Functions host does so), and so
-read as one value that is malformed or was never signed.
+The signature is checked before the age, so that TOO_OLD and TOO_NEW are said only of what was truly signed,
+and before a body is parsed for its timestamp.
 """
 
-import base64
-import binascii
+import hashlib
 import hmac
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
-from services.errors import NotVerified, OperatorError, Reason
-from services.models import Delivery
+from services.errors import NotUnderstood, NotVerified, OperatorError, Reason
+from services.jsons import parse_object
+from services.models import Delivery, JsonObject
+from services.signatures.parts import (
+    Encoding,
+    KeyForm,
+    Unit,
+    check_age,
+    header,
+    not_signed,
+    read_key,
+    read_time,
+    same_digest,
+    usable_keys,
+    write_digest,
+    write_time,
+)
+from services.signatures.scheme import Declared
 
-MAX_HEADER_LENGTH = 8192
-_TIMESTAMP = re.compile(r"[0-9]{1,16}", re.ASCII)
+MAX_SETS = 4  # each costs a hash of the body
 # A message id with a full stop in it could be split from its timestamp in two places:
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 _ID = re.compile(r"[!-\-/-~]{1,256}", re.ASCII)
-
-
-class Encoding(StrEnum):
-    """How a digest is written."""
-
-    HEX = "hex"
-    BASE64 = "base64"
-
-
-class KeyForm(StrEnum):
-    """How a secret is written: as the key's own text, or as base64 that may start with `whsec_`."""
-
-    TEXT = "text"
-    BASE64 = "base64"
+_BLANKS_BETWEEN_SETS = re.compile(r"(?<!,) +")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a signature header's value says, before anything of it is believed."""
+    """What signature headers say before it is believed: digests, and the timestamp beside them."""
 
     digests: tuple[str, ...]
-    timestamps: tuple[str, ...] = ()
+    timestamp: str = ""
 
 
 class Form(Protocol):
     """How a signature header's value is written."""
 
-    def read(self, value: str) -> Claim:
-        """Take a value apart; items of other versions are passed over."""
+    def read(self, values: Sequence[str]) -> Sequence[Claim]:
+        """Take values apart; items of other versions are passed over."""
 
     def write(self, timestamp: str, digest: str) -> str:
         """Put a value together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bare:
+    """`5257a8…` or `sha256=5257a8…`: nothing but the signature, behind a prefix if there is one."""
+
+    prefix: str = ""
+
+    def read(self, values: Sequence[str]) -> Sequence[Claim]:
+        digests = (value.removeprefix(self.prefix) for value in values if value.startswith(self.prefix))
+        return (Claim(digests=tuple(digests)),)
+
+    def write(self, timestamp: str, digest: str) -> str:  # noqa: ARG002 - the timestamp stands elsewhere
+        return self.prefix + digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """`t=1700000000,v1=5257a8…,v1=…`: the timestamp, and signatures under the version's name."""
+    """`t=1700000000,v1=5257a8…,v1=…`: the timestamp, and signatures under the version's name.
+
+    `separator` is what is written between pairs; blanks around it do not count when it is read. With `sets`,
+    blanks divide several such values, each with its own timestamp.
+    """
 
     timestamp: str
     version: str
+    separator: str = ","
+    sets: bool = False
 
-    def read(self, value: str) -> Claim:
-        pairs = [item.strip(" ").partition("=") for item in value.split(",")]
-        return Claim(
-            digests=tuple(text for name, _, text in pairs if name == self.version),
-            timestamps=tuple(text for name, _, text in pairs if name == self.timestamp),
-        )
+    def read(self, values: Sequence[str]) -> Sequence[Claim]:
+        if self.sets:
+            values = [one for value in values for one in _BLANKS_BETWEEN_SETS.split(value)][:MAX_SETS]
+        return [self._read(value) for value in values]
 
     def write(self, timestamp: str, digest: str) -> str:
-        return f"{self.timestamp}={timestamp},{self.version}={digest}"
+        return f"{self.timestamp}={timestamp}{self.separator}{self.version}={digest}"
+
+    def _read(self, value: str) -> Claim:
+        pairs = [item.strip(" ").partition("=") for item in value.split(self.separator.strip(" "))]
+        if any("," in text for _, _, text in pairs):  # the header came twice, and was joined
+            return Claim(digests=())
+        named = {
+            wanted: [text for name, _, text in pairs if name == wanted]
+            for wanted in (self.version, self.timestamp)
+        }
+        # Two timestamps are two readings; joined, they are malformed.
+        return Claim(digests=tuple(named[self.version]), timestamp=",".join(named[self.timestamp]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,137 +110,194 @@ class Versions:
 
     version: str
 
-    def read(self, value: str) -> Claim:
-        items = [item.partition(",") for item in value.split(" ")]
+    def read(self, values: Sequence[str]) -> Sequence[Claim]:
+        items = [item.partition(",") for value in values for item in value.split(" ")]
         if any("," in text for _, _, text in items):  # the header came twice, and was joined
-            return Claim(digests=())
-        return Claim(digests=tuple(text for version, _, text in items if version == self.version))
+            return (Claim(digests=()),)
+        return (Claim(digests=tuple(text for version, _, text in items if version == self.version)),)
 
     def write(self, timestamp: str, digest: str) -> str:  # noqa: ARG002 - the timestamp has its own header
         return f"{self.version},{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hmac:
+class Hmac(Declared):
     """How one family of senders signs with a shared secret.
 
-    `template` is the signed content, with `%(body)b`, `%(timestamp)b` and `%(id)b` in it; timestamps are
-    seconds since 1970. Without `timestamp_header` the timestamp stands in the signature header. `past` and
-    `future` are the ages that are still accepted, edges included.
+    `template` is the signed content, with `%(body)b`, `%(timestamp)b`, `%(id)b`, `%(method)b` and `%(url)b`
+    in it. A timestamp that it asks for stands in `timestamp_header`, else in the signature header; one that
+    only the body holds is named by `timestamp_member`. `past` and `future` are the ages that are still
+    accepted, edges included; `whole_seconds` says that they count between whole seconds.
+
+    `more_signature_headers` hold further signatures, `header_aliases` are other names for headers that are
+    missing, and `further_headers` must be there with these values (any, where the value is empty).
+    `other_key_form` is a second reading of the secret that senders sign with, too. `unescaped_in_url` are
+    characters whose percent escapes are undone in the signed URL. `keyless`: the digest is the plain hash of
+    the secret followed by the content.
     """
 
     signature_header: str
-    form: Form
-    template: bytes
-    encoding: Encoding
-    key_form: KeyForm
+    form: Form = Bare()
+    template: bytes = b"%(body)b"
+    encoding: Encoding = Encoding.HEX
+    key_form: KeyForm = KeyForm.TEXT
+    other_key_form: KeyForm | None = None
+    more_signature_headers: tuple[str, ...] = ()
+    header_aliases: Mapping[str, str] = field(default_factory=dict)
+    further_headers: Mapping[str, str] = field(default_factory=dict)
     timestamp_header: str | None = None
+    timestamp_member: str | None = None
+    unit: Unit = Unit.SECONDS
     id_header: str | None = None
+    unescaped_in_url: str = ""
     digest: str = "sha256"
+    keyless: bool = False
     past: timedelta = timedelta(minutes=5)
     future: timedelta = timedelta(minutes=5)
+    whole_seconds: bool = False
 
-    def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> None:
-        """Return if one of the secrets signed this delivery within the tolerance; else raise NotVerified.
+    def verify(
+        self,
+        delivery: Delivery,
+        secrets: Sequence[str],
+        now: datetime,
+        keys: Sequence[bytes] = (),  # noqa: ARG002 - for schemes whose keys are fetched
+    ) -> None:
+        usable = usable_keys(secrets, self.key_form)
+        other = [read_key(secret, self.other_key_form) for secret in secrets if self.other_key_form]
+        self._check_further_headers(delivery)
+        refused = []
+        for claim in self._claims(delivery):
+            try:
+                self._check(delivery, claim, [*usable, *filter(None, other)], now)
+            except NotVerified as error:
+                refused.append(error.reason)
+            else:
+                return
+        if Reason.WRONG_SIGNATURE in refused:
+            raise not_signed(usable, secrets)
+        raise NotVerified(refused[0])
 
-        Raises OperatorError if no secret can be used at all, and also if some cannot and the others do not
-        fit: a secret spoilt in the vault must neither lose what another one verifies, nor make what it
-        might have verified look forged.
-        """
-        keys = [self._key(secret) for secret in secrets]
-        usable = [key for key in keys if key]
-        if not usable:
-            raise OperatorError("no signing secret can be used: set one, as the provider shows it")
-        claim = self._claim(delivery)
-        timestamp = self._timestamp(delivery, claim)
-        content = self._content(delivery, timestamp)
-        if not any(self._signed(key, content, claim) for key in usable):
-            if len(usable) < len(keys):
-                raise OperatorError("a signing secret cannot be used: set it as the provider shows it")
-            raise NotVerified(Reason.WRONG_SIGNATURE)
-        age = now.timestamp() - int(timestamp)
-        if age > self.past.total_seconds():
-            raise NotVerified(Reason.TOO_OLD)
-        if -age > self.future.total_seconds():
-            raise NotVerified(Reason.TOO_NEW)
-
-    def sign(self, delivery: Delivery, secret: str, now: datetime) -> dict[str, str]:
-        """Return the headers with which this delivery would verify.
+    def sign(self, delivery: Delivery, secret: str, now: datetime) -> Delivery:
+        """Add the signature's headers, and the timestamp to a JSON body if it stands there.
 
         Raises OperatorError for a secret that cannot be used, NotVerified if the delivery lacks the id header
-        that is signed along.
+        that is signed along, a header that only its sender can know, or a body that takes a timestamp.
         """
-        key = self._key(secret)
+        key = read_key(secret, self.key_form)
         if not key:
             raise OperatorError("the signing secret cannot be used: set it as the provider shows it")
-        timestamp = str(int(now.timestamp()))
-        digest = self._write(key, self._content(delivery, timestamp))
-        headers = {self.signature_header: self.form.write(timestamp, digest)}
+        timestamp = write_time(now, self.unit)
+        headers = {**delivery.headers, **{name: text for name, text in self.further_headers.items() if text}}
         if self.timestamp_header:
             headers[self.timestamp_header] = timestamp
-        if self.id_header:
-            headers[self.id_header] = delivery.headers[self.id_header]
-        return headers
+        body = delivery.body
+        if self.timestamp_member:
+            body = json.dumps({**_object(body), self.timestamp_member: int(timestamp)}).encode()
+        delivery = replace(delivery, headers=headers, body=body)
+        self._check_further_headers(delivery)
+        digest = self._digest(key, self._contents(delivery, timestamp)[0])
+        written = self.form.write(timestamp, write_digest(digest, self.encoding))
+        return replace(delivery, headers={**headers, self.signature_header: written})
 
-    def _claim(self, delivery: Delivery) -> Claim:
-        value = delivery.headers.get(self.signature_header)
-        if not value:
+    def event_id(self, delivery: Delivery) -> str:
+        """Name a delivery by its signed id, or by its body where there is none."""
+        if self.id_header:
+            return self._header(delivery, self.id_header)
+        return Declared.event_id(self, delivery)
+
+    def _header(self, delivery: Delivery, name: str) -> str:
+        return header(delivery, name) or header(delivery, self.header_aliases.get(name, ""))
+
+    def _check_further_headers(self, delivery: Delivery) -> None:
+        for name, wanted in self.further_headers.items():
+            found = header(delivery, name)
+            if not found:
+                raise NotVerified(Reason.NO_SIGNATURE)
+            if wanted and found != wanted:
+                raise NotVerified(Reason.WRONG_ALGORITHM)
+
+    def _claims(self, delivery: Delivery) -> Sequence[Claim]:
+        names = (self.signature_header, *self.more_signature_headers)
+        values = [value for name in names if (value := self._header(delivery, name))]
+        if not values:
             raise NotVerified(Reason.NO_SIGNATURE)
-        if len(value) > MAX_HEADER_LENGTH:
-            raise NotVerified(Reason.MALFORMED_SIGNATURE)
-        claim = self.form.read(value)
+        return self.form.read(values)
+
+    def _check(self, delivery: Delivery, claim: Claim, keys: Sequence[bytes], now: datetime) -> None:
         if not claim.digests:
             raise NotVerified(Reason.MALFORMED_SIGNATURE)
-        return claim
-
-    def _timestamp(self, delivery: Delivery, claim: Claim) -> str:
-        found = claim.timestamps
+        timestamp, sent_at = claim.timestamp, None
         if self.timestamp_header:
-            found = (delivery.headers.get(self.timestamp_header, ""),)
-        if not any(found):
-            raise NotVerified(Reason.NO_TIMESTAMP)
-        if len(found) != 1 or not _TIMESTAMP.fullmatch(found[0]):
-            raise NotVerified(Reason.MALFORMED_TIMESTAMP)
-        return found[0]
+            timestamp = self._header(delivery, self.timestamp_header)
+        if b"%(timestamp)b" in self.template:
+            sent_at = read_time(timestamp, self.unit)
+        if self.keyless and not _is_text(delivery.body):
+            raise NotVerified(Reason.WRONG_BODY)
+        digests = [
+            self._digest(key, content) for content in self._contents(delivery, timestamp) for key in keys
+        ]
+        if not any(same_digest(digest, claim.digests, self.encoding) for digest in digests):
+            raise NotVerified(Reason.WRONG_SIGNATURE)
+        if self.timestamp_member:
+            sent_at = read_time(_member(delivery.body, self.timestamp_member), self.unit)
+        if sent_at and self.whole_seconds:
+            sent_at, now = (moment.replace(microsecond=0) for moment in (sent_at, now))
+        if sent_at:
+            check_age(sent_at, now, past=self.past, future=self.future)
 
-    def _content(self, delivery: Delivery, timestamp: str) -> bytes:
-        values = {b"body": delivery.body, b"timestamp": timestamp.encode()}
+    def _contents(self, delivery: Delivery, timestamp: str) -> list[bytes]:
+        """Return what may have been signed: the documented content first."""
+        values = {
+            b"body": delivery.body,
+            b"timestamp": timestamp.encode(),
+            b"method": delivery.method.encode(errors="surrogatepass"),
+        }
         if self.id_header:
-            message_id = delivery.headers.get(self.id_header)
-            if not message_id:
-                raise NotVerified(Reason.NO_SIGNATURE)
-            if not _ID.fullmatch(message_id):
-                raise NotVerified(Reason.MALFORMED_SIGNATURE)
-            values[b"id"] = message_id.encode()
-        return self.template % values
+            values[b"id"] = self._id(delivery, self.id_header)
+        urls = dict.fromkeys((_unescaped(delivery.url, self.unescaped_in_url), delivery.url))
+        return [self.template % {**values, b"url": url.encode(errors="surrogatepass")} for url in urls]
 
-    def _signed(self, key: bytes, content: bytes, claim: Claim) -> bool:
-        expected = self._spelling(self._write(key, content))
-        return any(hmac.compare_digest(expected, self._spelling(text)) for text in claim.digests)
+    def _id(self, delivery: Delivery, name: str) -> bytes:
+        message_id = self._header(delivery, name)
+        if not message_id:
+            raise NotVerified(Reason.NO_SIGNATURE)
+        if not _ID.fullmatch(message_id):
+            raise NotVerified(Reason.MALFORMED_SIGNATURE)
+        return message_id.encode()
 
-    def _write(self, key: bytes, content: bytes) -> str:
-        digest = hmac.digest(key, content, self.digest)
-        return digest.hex() if self.encoding is Encoding.HEX else base64.b64encode(digest).decode()
-
-    def _spelling(self, text: str) -> bytes:
-        """Bring a digest's text to the one spelling that is compared: case, padding, url-safe base64."""
-        if self.encoding is Encoding.HEX:
-            text = text.lower()
-        else:
-            text = text.removesuffix("=").translate(_PLAIN_BASE64)
-        return text.encode(errors="replace")
-
-    def _key(self, secret: str) -> bytes | None:
-        """Read a secret; nothing if it is empty, has blanks around it, or is not written in its form."""
-        if secret != secret.strip():
-            return None
-        try:
-            if self.key_form is KeyForm.TEXT:
-                return secret.encode()
-            text = secret.removeprefix("whsec_").rstrip("=")
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-        except ValueError:
-            return None
+    def _digest(self, key: bytes, content: bytes) -> bytes:
+        if self.keyless:
+            return hashlib.new(self.digest, key + content).digest()
+        return hmac.digest(key, content, self.digest)
 
 
-_PLAIN_BASE64 = str.maketrans("-_", "+/")
+def _object(body: bytes) -> JsonObject:
+    try:
+        return parse_object(body)
+    except NotUnderstood:
+        raise NotVerified(Reason.NO_TIMESTAMP) from None
+
+
+def _member(body: bytes, name: str) -> str:
+    value = _object(body).get(name)
+    return "" if value is None else json.dumps(value)
+
+
+def _is_text(body: bytes) -> bool:
+    """Tell whether a body is UTF-8.
+
+    Who knows a plain hash can go on hashing and so sign a longer body, but what comes between the two is
+    never UTF-8: the byte 0x80 stands where a character starts.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unescaped(url: str, characters: str) -> str:
+    for character in characters:
+        url = re.sub(f"%{ord(character):02X}", character, url, flags=re.IGNORECASE)
+    return url

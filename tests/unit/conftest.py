@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
 
+from services.access import Credentials
 from services.adapters.memory import (
     ManualClock,
     MemoryBus,
@@ -23,6 +24,7 @@ from services.api import Api, Request, Response
 from services.attempt import Attempt
 from services.errors import NotUnderstood
 from services.jobs import Jobs
+from services.keys import Keys
 from services.models import (
     Callback,
     Delivery,
@@ -35,6 +37,9 @@ from services.models import (
 )
 from services.outbox import Outbox
 from services.providers.base import (
+    Access,
+    AccessToken,
+    Ask,
     CallbackAddress,
     Completion,
     Operation,
@@ -78,7 +83,12 @@ class WorkResult(BaseModel):
 
 def start_work(start: Start) -> HttpRequest:
     body = {"callback": start.callback_url, "input": start.input.model_dump()}
-    return HttpRequest(method="POST", url=f"{start.api_url}/work", body=json.dumps(body).encode())
+    return HttpRequest(
+        method="POST",
+        url=f"{start.api_url}/work",
+        headers={"authorization": f"Bearer {start.api_key}"},
+        body=json.dumps(body).encode(),
+    )
 
 
 def read_work_start(answer: HttpAnswer) -> Started:
@@ -103,6 +113,7 @@ def read_work(delivery: Delivery) -> tuple[Callback, ...]:
             event_type=f"work.{state}",
             status=status,
             operation="work",
+            thin=state == "changed",
             job_id=job_id if isinstance(job_id, str) else None,
             external_id=external_id if isinstance(external_id, str) else None,
             result=declared(WorkResult, body["result"]) if "result" in body else None,
@@ -111,15 +122,45 @@ def read_work(delivery: Delivery) -> tuple[Callback, ...]:
     )
 
 
+def poll_work(ask: Ask) -> HttpRequest:
+    headers = {"authorization": f"Bearer {ask.api_key}"}
+    return HttpRequest(method="GET", url=f"{ask.api_url}/work/{ask.external_id}", headers=headers)
+
+
 WORK = Operation(
     input=WorkInput,
     result=WorkResult,
     start=start_work,
     read_start=read_work_start,
-    cancel=lambda cancel: HttpRequest(method="DELETE", url=f"{cancel.api_url}/work/{cancel.external_id}"),
+    cancel=lambda ask: replace(poll_work(ask), method="DELETE"),
     max_attempts=3,
     deadline=timedelta(hours=1),
 )
+
+
+def read_work_poll(answer: HttpAnswer) -> Started:
+    body = parse_object(answer.body)
+    status = type_of.get(str(body.get("state")))
+    if status is None:
+        raise NotUnderstood("no state that we know")
+    result = declared(WorkResult, body["result"]) if "result" in body else None
+    return Started(external_id="x_1", status=status, result=result)
+
+
+def ask_for_access(api_url: str, api_key: str, now: datetime) -> HttpRequest:
+    body = f"grant_type=client_credentials&secret={api_key}&at={now:%H:%M:%S}".encode()
+    return HttpRequest(method="POST", url=f"{api_url}/token", body=body)
+
+
+def read_access(answer: HttpAnswer) -> AccessToken:
+    body = parse_object(answer.body)
+    text, lifetime = body.get("access_token"), body.get("expires_in")
+    if not isinstance(text, str) or not isinstance(lifetime, int):
+        raise NotUnderstood("no access token")
+    return AccessToken(text=text, lifetime=timedelta(seconds=lifetime))
+
+
+POLLABLE = replace(WORK, poll=poll_work, read_poll=read_work_poll)
 ACME = Provider(
     name="acme",
     documentation="https://acme.example/docs",
@@ -141,6 +182,9 @@ ACCOUNT = replace(
     operations={"work": replace(WORK, idempotent=True)},
 )
 OPEN = replace(ACME, name="open", operations={"work": replace(WORK, input=RootModel[dict[str, JsonValue]])})
+ASKED = replace(ACME, name="asked", operations={"work": POLLABLE})
+POLLED = replace(ASKED, name="polled", completion=Completion.POLL, scheme=None, signing_secret=None)
+GUARDED = replace(ASKED, name="guarded", access=Access(request=ask_for_access, read=read_access))
 UNSIGNED = replace(ACME, name="unsigned", scheme=None, signing_secret=None)
 QUICK = replace(ACME, name="quick", completion=Completion.IMMEDIATE, scheme=None, signing_secret=None)
 
@@ -166,9 +210,9 @@ class World:
 
     def __post_init__(self) -> None:
         self.sender = MemorySender(
-            lambda _: self.answers.pop(0) if self.answers else answer({"id": "x_1"}, 201)
+            lambda request: self.answers.pop(0) if self.answers else answer_by_itself(request)
         )
-        providers = {p.name: p for p in (ACME, ACCOUNT, OPEN, UNSIGNED, QUICK)}
+        providers = {p.name: p for p in (ACME, ACCOUNT, OPEN, UNSIGNED, QUICK, ASKED, POLLED, GUARDED)}
         ids = itertools.cycle(range(256))
         secrets = Secrets(source=self.vault, clock=self.clock)
         self.outbox = Outbox(bus=self.bus, payloads=self.payloads, clock=self.clock)
@@ -180,6 +224,7 @@ class World:
             attempt=Attempt(
                 providers=providers,
                 secrets=secrets,
+                credentials=Credentials(secrets=secrets, sender=self.sender, clock=self.clock),
                 sender=self.sender,
                 clock=self.clock,
                 public_url="https://hooks.example",
@@ -191,8 +236,10 @@ class World:
         self.receive = ReceiveWebhook(
             providers=providers,
             secrets=secrets,
+            keys=Keys(secrets=secrets, sender=self.sender, clock=self.clock),
             outbox=self.outbox,
             payloads=self.payloads,
+            sender=self.sender,
             clock=self.clock,
             max_bytes=1000,
         )
@@ -239,10 +286,7 @@ class World:
             body=raw,
             received_at=self.clock.now(),
         )
-        signed = replace(
-            bare, headers={**bare.headers, **STANDARD_WEBHOOKS.sign(bare, secret, self.clock.now())}
-        )
-        sent = change(signed)
+        sent = change(STANDARD_WEBHOOKS.sign(bare, secret, self.clock.now()))
         provider, _, token = url.partition("?")[0].partition("/api/webhooks/")[2].partition("/")
         return await self.api.receive_webhook(
             Request(method=sent.method, url=url, headers=sent.headers, body=sent.body),
@@ -286,6 +330,14 @@ def answer(body: object, status: int = 200, **headers: str) -> HttpAnswer:
     return HttpAnswer(
         status=status, headers=named, body=json.dumps(body).encode(), elapsed=timedelta(milliseconds=80)
     )
+
+
+def answer_by_itself(request: HttpRequest) -> HttpAnswer:
+    if request.method == "GET":
+        return answer({"id": "x_1", "state": "busy"})
+    if request.url.endswith("/token"):
+        return answer({"access_token": "token-1", "expires_in": 3600})
+    return answer({"id": "x_1"}, 201)
 
 
 def said(response: Response) -> Any:

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate as validate_openapi
 
 from services.api import Response
 from services.models import Status
+from services.providers.base import Handshake
 from tests.unit.conftest import World, answer, request, said
 
 BODY = {"input": {"text": "hello"}}
@@ -187,8 +188,8 @@ class TestStart:
         refused = await world.start(provider="nobody")
         assert refused.status == 404
         assert (
-            said(refused)["detail"]
-            == "no such provider here; there are: account, acme, open, quick, unsigned"
+            said(refused)["detail"] == "no such provider here; there are: "
+            "account, acme, asked, guarded, open, polled, quick, unsigned"
         )
 
     @pytest.mark.parametrize(
@@ -293,6 +294,30 @@ class TestCancel:
 
     async def test_of_an_unknown_job_is_404(self, world: World) -> None:
         assert (await world.api.cancel_job(request("DELETE", "j"), "job_nobody")).status == 404
+
+
+class TestWebhook:
+    @pytest.mark.parametrize("path", ["/api/webhooks/{provider}", "/api/webhooks/{provider}/{token}"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+    async def test_that_is_no_handshake_is_refused_as_described(
+        self, world: World, described: dict[str, Any], method: str, path: str
+    ) -> None:
+        sent = request(method, "webhooks/account")
+        token = "x.y" if path.endswith("{token}") else None
+        check(described, path, method.lower(), await world.api.receive_webhook(sent, "account", token))
+        handshake = Handshake(methods=frozenset({method}), answer=lambda _, __: None)
+        account = replace(world.receive.providers["account"], handshake=handshake)
+        world.receive.providers["account"] = account  # type: ignore[index] # a dict
+        refused = await world.api.receive_webhook(sent, "account", token)
+        check(described, path, method.lower(), refused)
+        assert refused.status == 400
+
+    async def test_without_a_right_signature_is_refused_as_described(
+        self, world: World, described: dict[str, Any]
+    ) -> None:
+        refused = await world.api.receive_webhook(request("POST", "webhooks/account"), "account", None)
+        check(described, "/api/webhooks/{provider}", "post", refused)
+        assert refused.status == 401
 
 
 class TestHealth:

@@ -1,17 +1,19 @@
 """Processes that die, and parts that fail, between any two lines: what is left is always enough."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from services.errors import AnswerLost, NotSent, Unavailable, VersionConflict
-from services.messages import tick_message
-from services.models import HttpAnswer, Job, Message, Status, Version
+from services.messages import TickRead, read_inbox, tick_message
+from services.models import HttpAnswer, HttpRequest, Job, Message, Status, Version
 from tests.unit.conftest import NOW, World, answer, request, said
 
 
@@ -363,12 +365,12 @@ async def test_a_bug_of_ours_puts_the_message_back_and_logs_no_payload(
     await world.deliver({"state": "done"})
 
     async def stumble(_: str) -> None:
-        raise KeyError("42" * 2)
+        raise KeyError("planted-" * 2)
 
     monkeypatch.setattr(world.store, "load", stumble)
     await world.forward()
     assert len(await waiting_ticks(world)) == 2
-    assert "4242" not in "".join(str(vars(record)) for record in caplog.records)
+    assert "planted-planted-" not in "".join(str(vars(record)) for record in caplog.records)
     [(_, put_back)] = [one for one in world.bus.scheduled.values() if "~1" in one[1].message_id]
     worn = replace(put_back, properties={**put_back.properties, "put_off": 300})
     with pytest.raises(KeyError):
@@ -413,3 +415,164 @@ async def test_a_message_that_nobody_can_read_is_raised_on_and_logged_with_the_r
     assert [vars(one)["reason"] for one in caplog.records if one.message == "inbox.poison"] == [
         "the body is not JSON"
     ]
+
+
+MINUTE = timedelta(minutes=1)
+AWAY = "away"
+PORTS = {
+    "store": ("load", "save", "link", "find"),
+    "bus": ("publish", "schedule", "cancel"),
+    "payloads": ("put", "get"),
+    "vault": ("fetch",),
+    "sender": ("send",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """What a provider does with a job: what it answers to polls from when on, and the callbacks it sends."""
+
+    provider: str = "asked"
+    answers: tuple[tuple[timedelta, HttpAnswer], ...]
+    callbacks: tuple[tuple[timedelta, dict[str, str]], ...] = ()
+    ends: frozenset[str]
+
+
+BUSY, DONE, DOWN = answer({"state": "busy"}), answer({"state": "done"}), answer({}, 503)
+AT_ONCE = timedelta(0)
+CHANGED = {"id": "x_1", "state": "changed"}
+SUCCEEDED = frozenset({"job.succeeded"})
+LIVES = {
+    "no callback comes": Life(answers=((AT_ONCE, BUSY), (20 * MINUTE, DONE)), ends=SUCCEEDED),
+    "there are no callbacks": Life(
+        provider="polled", answers=((AT_ONCE, BUSY), (MINUTE, DONE)), ends=SUCCEEDED
+    ),
+    "it never ends": Life(answers=((AT_ONCE, BUSY),), ends=frozenset({"job.expired"})),
+    "nobody answers": Life(answers=((AT_ONCE, DOWN),), ends=frozenset({"job.expired"})),
+    "a thin callback": Life(answers=((AT_ONCE, DONE),), callbacks=((MINUTE, CHANGED),), ends=SUCCEEDED),
+    "a thin callback of progress": Life(
+        answers=((AT_ONCE, BUSY), (2 * MINUTE, DONE)),
+        callbacks=((MINUTE, CHANGED), (2 * MINUTE, CHANGED)),
+        ends=SUCCEEDED,
+    ),
+    "a thin callback, and nobody answers": Life(
+        answers=((AT_ONCE, DOWN), (2 * MINUTE, DONE)), callbacks=((MINUTE, CHANGED),), ends=SUCCEEDED
+    ),
+    "a callback and a poll that disagree": Life(
+        answers=((AT_ONCE, DONE),),
+        callbacks=((10 * MINUTE, {"id": "x_1", "state": "error"}),),
+        ends=frozenset({"job.succeeded", "job.failed"}),
+    ),
+    "an access token": Life(provider="guarded", answers=((12 * MINUTE, DONE),), ends=SUCCEEDED),
+}
+
+
+class Ordeal:
+    """Lets one call of a port fail, or kill the process, and lives a job to its end all the same."""
+
+    def __init__(self, life: Life, *, number: int, after: bool, trouble: str) -> None:
+        self.life, self.world = life, World()
+        self.number, self.after, self.trouble = number, after, trouble
+        self.calls = itertools.count()
+        self.met = False
+        self.forwarded = 0
+        self.world.sender._answer = self.answer
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        if request.url.endswith("/token"):
+            return answer({"access_token": "t", "expires_in": 300})
+        if request.method == "POST":
+            return answer({"id": "x_1"}, 201)
+        since = self.world.clock.now() - NOW
+        return [said for at, said in ((AT_ONCE, BUSY), *self.life.answers) if at <= since][-1]
+
+    def watch(self) -> None:
+        for part, methods in PORTS.items():
+            for method in methods:
+                owner = getattr(self.world, part)
+                setattr(owner, method, self.watched(part, getattr(owner, method)))
+
+    def watched(self, part: str, real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            mine = next(self.calls) == self.number
+            if mine and not self.after:
+                self.fail(part)
+            result = await real(*args, **kwargs)
+            if mine and self.after:
+                self.fail(part)
+            return result
+
+        return call
+
+    def fail(self, part: str) -> None:
+        self.met = True
+        if self.trouble != AWAY:
+            raise Died
+        if part == "sender":
+            raise AnswerLost if self.after else NotSent
+        raise Unavailable(part)
+
+    async def until_done(self, act: Callable[[], Awaitable[Any]]) -> None:
+        """Repeat what the process died of, as the bus or the sender does."""
+        try:
+            result = await act()
+        except Died:
+            result = await act()
+        if getattr(result, "status", 200) == 503:
+            await act()
+
+    async def forward(self) -> None:
+        callbacks = self.world.events("callback")
+        while self.forwarded < len(callbacks):
+            message = callbacks[self.forwarded]
+            self.forwarded += 1
+            await self.handle(message)
+
+    async def handle(self, message: Message) -> None:
+        await self.until_done(partial(self.world.advance, message))
+        ticks = [read_inbox(one) for _, one in self.world.bus.scheduled.values()]
+        [(document, _)] = self.world.store._rows.values()
+        job = json.loads(document)
+        live = [one for one in ticks if isinstance(one, TickRead) and one.number >= job["tick"]]
+        if not job["published"]:
+            assert live, "no tick waits for an open job"
+            assert self.met or len(live) == 1
+
+    async def run(self) -> None:
+        await self.world.start(provider=self.life.provider)
+        address = self.world.callback_address()
+        self.watch()
+        pending = list(self.life.callbacks)
+        end = NOW + timedelta(hours=3)
+        while True:
+            due = [at for at, _ in self.world.bus.scheduled.values()]
+            due += [NOW + at for at, _ in pending]
+            if not due or min(due) > end:
+                break
+            self.world.clock.advance(max(min(due) - self.world.clock.now(), AT_ONCE))
+            while pending and NOW + pending[0][0] <= self.world.clock.now():
+                body, event = pending.pop(0)[1], f"evt_{len(pending)}"
+                deliver = partial(self.world.deliver, body, address=address, event=event)
+                await self.until_done(deliver)
+            await self.forward()
+            for message in self.world.bus.take_due(self.world.clock.now()):
+                await self.handle(message)
+            await self.until_done(self.world.outbox.drain)
+
+
+@pytest.mark.parametrize("trouble", ["dies", AWAY])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES.keys())
+async def test_whichever_call_fails_there_is_one_outcome_and_till_then_a_tick(
+    life: Life, after: bool, trouble: str
+) -> None:
+    for number in itertools.count():
+        ordeal = Ordeal(life, number=number, after=after, trouble=trouble)
+        await ordeal.run()
+        outcomes = [subject for subject, _ in ordeal.world.outcomes()]
+        assert len(outcomes) == 1, f"call {number}"
+        assert outcomes[0] in life.ends, f"call {number}"
+        assert ordeal.world.bus.scheduled == {}, f"call {number}"
+        if not ordeal.met:
+            assert number > 5
+            break

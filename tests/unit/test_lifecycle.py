@@ -14,6 +14,7 @@ from services.lifecycle import (
     Happened,
     Lost,
     NoticeKind,
+    Polled,
     PutOff,
     Refused,
     Step,
@@ -21,7 +22,7 @@ from services.lifecycle import (
     backoff,
     next_step,
 )
-from services.models import Callback, Failure, HttpRequest, Job, Status
+from services.models import Callback, Entry, Failure, HttpRequest, Job, Status
 from services.providers.base import Operation, Started
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -33,12 +34,14 @@ class Nothing(BaseModel):
     pass
 
 
-def operation(*, idempotent: bool = False, max_attempts: int = 3) -> Operation:
+def operation(*, idempotent: bool = False, max_attempts: int = 3, poll: bool = False) -> Operation:
     return Operation(
         input=Nothing,
         result=Nothing,
         start=lambda _: HttpRequest(method="POST", url="https://provider.example"),
         read_start=lambda _: Started(),
+        poll=(lambda _: HttpRequest(method="GET", url="https://provider.example")) if poll else None,
+        read_poll=(lambda _: Started()) if poll else None,
         idempotent=idempotent,
         max_attempts=max_attempts,
     )
@@ -74,8 +77,10 @@ def decide(
     now: datetime = NOW,
     idempotent: bool = False,
     max_attempts: int = 3,
+    poll: bool = False,
 ) -> Step:
-    return next_step(at, happened, now, operation(idempotent=idempotent, max_attempts=max_attempts), 0.5)
+    declared = operation(idempotent=idempotent, max_attempts=max_attempts, poll=poll)
+    return next_step(at, happened, now, declared, 0.5)
 
 
 class TestTick:
@@ -98,6 +103,25 @@ class TestTick:
         sent = job(Status.ACCEPTED, attempt_since=NOW)
         step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
+
+    @pytest.mark.parametrize(
+        ("status", "attempts", "hours", "call"),
+        [
+            (Status.AMBIGUOUS, 1, 22.999, Call.START),
+            (Status.AMBIGUOUS, 1, 23, None),
+            (Status.ACCEPTED, 1, 23, None),  # it may have been answered that the first is under way
+            (Status.ACCEPTED, 0, 23, Call.START),
+        ],
+        ids=["in time", "forgotten", "in use and forgotten", "never sent"],
+    )
+    def test_does_not_start_again_what_the_provider_may_have_forgotten(
+        self, status: Status, attempts: int, hours: float, call: Call | None
+    ) -> None:
+        declared = replace(operation(idempotent=True), idempotent_for=timedelta(hours=23))
+        long = job(status, attempts=attempts, deadline_at=NOW + timedelta(days=9))
+        step = next_step(long, Ticked(number=1), NOW + timedelta(hours=hours), declared, 0.5)
+        assert step.call is call
+        assert step.look_at == (None if call else NOW + timedelta(days=9))
 
     def test_does_not_take_back_that_a_job_runs_because_its_start_was_cut_short(self) -> None:
         running = job(Status.RUNNING, attempt_since=NOW)
@@ -294,6 +318,303 @@ class TestCallback:
     def test_with_a_word_nobody_listed_changes_nothing(self) -> None:
         step = decide(job(), callback(Status.UNKNOWN))
         assert (step.job, step.notices) == (job(), ())
+
+
+RUNNING = Started()
+FIRST = Ticked(number=1)
+THIN = callback(Status.UNKNOWN, thin=True, external_id="x_1")
+
+
+def ended(status: Status, **changes: object) -> Started:
+    return replace(Started(status=status), **changes)  # type: ignore[arg-type] # fields by name
+
+
+class TestPoll:
+    def test_follows_a_tick_of_a_job_that_the_provider_has(self) -> None:
+        running = job(external_id="x_1")
+        step = decide(running, FIRST, poll=True)
+        assert (step.job, step.call, step.look_at) == (running, Call.POLL, None)
+
+    @pytest.mark.parametrize(
+        "running",
+        [job(), job(Status.ACCEPTED, attempts=3), job(Status.AMBIGUOUS)],
+        ids=["no id", "not started", "ambiguous"],
+    )
+    def test_cannot_be_where_nobody_knows_what_the_provider_calls_the_job(self, running: Job) -> None:
+        step = decide(running, FIRST, poll=True)
+        assert (step.call, step.look_at) == (None, DEADLINE)
+
+    def test_cannot_be_where_the_operation_has_none(self) -> None:
+        step = decide(job(external_id="x_1"), FIRST)
+        assert (step.call, step.look_at) == (None, DEADLINE)
+
+    def test_is_not_asked_for_by_a_tick_that_a_newer_one_follows(self) -> None:
+        assert decide(job(external_id="x_1", tick=2), FIRST, poll=True).call is None
+
+    def test_is_not_asked_for_when_the_job_has_ended(self) -> None:
+        assert decide(job(Status.FAILED, external_id="x_1"), FIRST, poll=True).call is None
+
+    def test_waits_while_a_start_that_a_callback_overtook_is_noted(self) -> None:
+        sending = job(external_id="x_1", attempt_since=NOW)
+        step = decide(sending, FIRST, poll=True)
+        assert (step.call, step.look_at) == (None, NOW + timedelta(seconds=33))
+
+    def test_comes_later_where_the_answer_to_a_start_that_a_callback_overtook_was_lost(self) -> None:
+        sent = job(external_id="x_1", attempt_since=NOW)
+        later = NOW + timedelta(seconds=33)
+        step = decide(sent, FIRST, now=later, poll=True)
+        assert (step.job.attempt_since, step.call, step.look_at) == (
+            None,
+            None,
+            later + timedelta(minutes=10),
+        )
+
+    @pytest.mark.parametrize("poll", [True, False], ids=["with poll", "without"])
+    def test_is_due_ten_minutes_after_the_start_was_answered(self, poll: bool) -> None:
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0))
+        step = decide(job(Status.ACCEPTED, attempt_since=NOW), answered, poll=poll)
+        assert step.look_at == (NOW + timedelta(minutes=10) if poll else DEADLINE)
+
+    def test_is_due_no_sooner_than_the_answer_to_the_start_asks(self) -> None:
+        wait = timedelta(minutes=20)
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0), retry_after=wait)
+        assert decide(job(Status.ACCEPTED), answered, poll=True).look_at == NOW + timedelta(minutes=20)
+
+    @pytest.mark.parametrize(
+        ("polls", "wait"),
+        [(0, 5 * 60), (1, 10 * 60), (2, 20 * 60), (3, 30 * 60), (99, 30 * 60)],
+    )
+    def test_that_finds_it_running_comes_again_at_growing_intervals(self, polls: int, wait: int) -> None:
+        long = job(external_id="x_1", polls=polls, deadline_at=NOW + timedelta(days=9))
+        step = decide(long, Polled(after=FIRST, told=RUNNING), poll=True)
+        assert step.look_at == NOW + timedelta(seconds=wait)
+        assert (step.job, step.call, step.notices) == (replace(long, polls=polls + 1), None, ())
+
+    def test_follows_the_profile(self) -> None:
+        declared = replace(
+            operation(poll=True), poll_after=timedelta(seconds=6), poll_every=timedelta(seconds=20)
+        )
+        said: list[tuple[int, Happened]] = [
+            (0, Answered(started=RUNNING, elapsed=timedelta(0))),
+            (0, Polled(after=FIRST, told=RUNNING)),
+            (1, Polled(after=FIRST, told=RUNNING)),
+            (2, Polled(after=FIRST, told=RUNNING)),
+            (9, Polled(after=FIRST, told=FAILURE)),
+        ]
+        looks = [
+            next_step(job(external_id="x_1", polls=polls), happened, NOW, declared, 0.5).look_at
+            for polls, happened in said
+        ]
+        assert looks == [NOW + timedelta(seconds=s) for s in (6, 3, 6, 10, 1)]
+
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    def test_never_waits_past_the_deadline(self, told: Started | Failure) -> None:
+        polled = Polled(after=FIRST, told=told, retry_after=timedelta.max)
+        assert decide(job(external_id="x_1"), polled, poll=True).look_at == DEADLINE
+
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    def test_comes_again_no_sooner_than_the_provider_asks(self, told: Started | Failure) -> None:
+        polled = Polled(after=FIRST, told=told, retry_after=timedelta(minutes=40))
+        assert decide(job(external_id="x_1"), polled, poll=True).look_at == NOW + timedelta(minutes=40)
+
+    @pytest.mark.parametrize(("failed", "wait"), [(0, 1), (1, 2), (5, 32), (12, 1800), (4000, 1800)])
+    def test_that_fails_comes_again_soon_and_then_less_and_less(self, failed: int, wait: int) -> None:
+        long = job(external_id="x_1", polls=7, polls_failed=failed, deadline_at=NOW + timedelta(days=9))
+        step = decide(long, Polled(after=FIRST, told=FAILURE), poll=True)
+        assert step.look_at == NOW + timedelta(seconds=wait)
+        assert (step.job.status, step.job.polls, step.job.polls_failed) == (Status.RUNNING, 7, failed + 1)
+
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    def test_keeps_the_distance_that_the_operation_asks_for(self, told: Started | Failure) -> None:
+        declared = replace(operation(poll=True), poll_at_least=timedelta(minutes=15))
+        step = next_step(job(external_id="x_1"), Polled(after=FIRST, told=told), NOW, declared, 0.5)
+        assert step.look_at == NOW + timedelta(minutes=15)
+
+    def test_that_tells_of_another_job_says_nothing(self) -> None:
+        told = ended(Status.SUCCEEDED, job_id="job_2")
+        step = decide(job(external_id="x_1"), Polled(after=FIRST, told=told), poll=True)
+        assert (step.job.status, step.job.history[-1].detail) == (Status.RUNNING, "another_job")
+
+    def test_that_finds_it_running_after_some_that_failed_goes_back_to_its_interval(self) -> None:
+        step = decide(job(external_id="x_1", polls_failed=9), Polled(after=FIRST, told=RUNNING), poll=True)
+        assert (step.job.polls_failed, step.look_at) == (0, NOW + timedelta(minutes=5))
+
+    def test_that_fails_again_and_again_is_one_line_of_the_history(self) -> None:
+        failing = job(external_id="x_1", history=(Entry(at=NOW, event="start.answered"),))
+        for number in range(60):
+            polled = Polled(after=FIRST, told=replace(FAILURE, code=f"code_{number}"))
+            later = NOW + timedelta(seconds=number)
+            failing = decide(failing, polled, now=later, poll=True).job
+        assert [(e.event, e.detail) for e in failing.history] == [
+            ("start.answered", None),
+            ("poll.failed", "code_59"),
+        ]
+        assert failing.history[-1].at == NOW + timedelta(seconds=59)
+
+    @pytest.mark.parametrize(
+        "end", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED], ids=lambda s: s.value
+    )
+    @pytest.mark.parametrize("now", [NOW, DEADLINE], ids=["in time", "at the deadline"])
+    def test_settles_the_job(self, end: Status, now: datetime) -> None:
+        polled = Polled(after=FIRST, told=ended(end, result={"a": 1}, failure=FAILURE))
+        step = decide(job(external_id="x_1"), polled, now=now, poll=True)
+        assert (step.job.status, step.job.settled_at, step.job.result) == (end, now, {"a": 1})
+        assert (step.job.failure, step.job.history[-1].detail) == (FAILURE, "poll")
+        assert (step.look_at, step.notices) == (None, ())
+
+    def test_settles_even_when_a_newer_tick_waits(self) -> None:
+        newer = job(external_id="x_1", tick=5)
+        step = decide(newer, Polled(after=FIRST, told=ended(Status.SUCCEEDED)), poll=True)
+        assert step.job.status is Status.SUCCEEDED
+
+    def test_that_finds_it_running_leaves_a_newer_tick_alone(self) -> None:
+        newer = job(external_id="x_1", tick=5)
+        step = decide(newer, Polled(after=FIRST, told=RUNNING), poll=True)
+        assert (step.job, step.look_at) == (newer, None)
+
+    def test_is_made_once_more_at_the_deadline(self) -> None:
+        step = decide(job(external_id="x_1"), FIRST, now=DEADLINE, poll=True)
+        assert (step.job.status, step.call) == (Status.RUNNING, Call.POLL)
+
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    def test_at_the_deadline_is_the_last_one(self, told: Started | Failure) -> None:
+        step = decide(job(external_id="x_1"), Polled(after=FIRST, told=told), now=DEADLINE, poll=True)
+        assert (step.job.status, step.call, step.look_at) == (Status.EXPIRED, None, None)
+        assert step.job.failure is not None
+        assert step.job.failure.code == "deadline"
+
+    @pytest.mark.parametrize("told", [RUNNING, FAILURE], ids=["running", "failure"])
+    @pytest.mark.parametrize("after", [FIRST, THIN], ids=["tick", "thin callback"])
+    def test_that_says_no_end_changes_nothing_about_a_settled_job(
+        self, told: Started | Failure, after: Ticked | Called
+    ) -> None:
+        settled = job(Status.CANCELED, external_id="x_1")
+        step = decide(settled, Polled(after=after, told=told), now=DEADLINE, poll=True)
+        assert (step.job, step.call, step.look_at) == (settled, None, None)
+
+    def test_that_says_another_end_than_the_jobs_is_a_late_result(self) -> None:
+        settled = job(Status.CANCELED, external_id="x_1")
+        told = ended(Status.SUCCEEDED, result={"a": 1})
+        step = decide(settled, Polled(after=FIRST, told=told), poll=True)
+        [notice] = step.notices
+        assert (step.job, notice.kind) == (settled, NoticeKind.LATE_RESULT)
+        assert notice.called == Called(
+            provider="acme",
+            callback=Callback(
+                event_id="poll-job_1-succeeded",
+                event_type="poll",
+                status=Status.SUCCEEDED,
+                operation="work",
+                job_id="job_1",
+                external_id="x_1",
+                result={"a": 1},
+            ),
+            message_id="poll-job_1-succeeded",
+        )
+
+    def test_that_says_what_is_known_is_nothing_new(self) -> None:
+        settled = job(Status.SUCCEEDED, external_id="x_1")
+        step = decide(settled, Polled(after=FIRST, told=ended(Status.SUCCEEDED)), poll=True)
+        assert (step.job, step.notices) == (settled, ())
+
+    def test_becomes_possible_by_progress_that_says_what_the_provider_calls_the_job(self) -> None:
+        told = callback(Status.RUNNING, external_id="x_1")
+        step = decide(job(Status.AMBIGUOUS), told, poll=True)
+        assert (step.job.external_id, step.look_at) == ("x_1", NOW + timedelta(minutes=10))
+        assert decide(step.job, told, poll=True).look_at is None, "its tick waits already"
+
+    def test_goes_on_when_a_later_start_fails_of_a_job_that_runs(self) -> None:
+        step = decide(job(external_id="x_1"), PutOff(failure=FAILURE), poll=True)
+        assert step.look_at == NOW + timedelta(minutes=10)
+
+
+class TestThinCallback:
+    @pytest.mark.parametrize("open_status", [Status.ACCEPTED, Status.AMBIGUOUS, Status.RUNNING])
+    @pytest.mark.parametrize("word", [Status.UNKNOWN, Status.RUNNING])
+    def test_has_the_provider_asked_at_once(self, open_status: Status, word: Status) -> None:
+        thin = callback(word, thin=True, external_id="x_1")
+        step = decide(job(open_status), thin, poll=True)
+        assert (step.call, step.job.external_id, step.notices) == (Call.POLL, "x_1", ())
+
+    def test_need_not_say_what_the_provider_calls_the_job_if_that_is_known(self) -> None:
+        step = decide(job(external_id="x_2"), callback(Status.UNKNOWN, thin=True), poll=True)
+        assert (step.call, step.job.external_id) == (Call.POLL, "x_2")
+
+    def test_that_comes_before_that_is_known_has_it_asked_soon_after(self) -> None:
+        sending = job(Status.ACCEPTED, attempt_since=NOW)
+        early = decide(sending, callback(Status.UNKNOWN, thin=True), poll=True)
+        assert (early.call, early.look_at, early.job.status) == (None, None, Status.ACCEPTED)
+        answered = Answered(started=Started(external_id="x_1"), elapsed=timedelta(0))
+        assert decide(early.job, answered, poll=True).look_at == NOW + timedelta(seconds=1)
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [replace(THIN, provider="mallory"), callback(Status.UNKNOWN, thin=True, external_id="x_2")],
+        ids=["provider", "external id"],
+    )
+    def test_of_another_job_is_kept_and_nobody_is_asked(self, foreign: Called) -> None:
+        step = decide(job(external_id="x_1"), foreign, poll=True)
+        assert (step.call, [n.kind for n in step.notices]) == (None, [NoticeKind.ORPHANED])
+
+    @pytest.mark.parametrize("word", [Status.UNKNOWN, Status.RUNNING])
+    def test_does_nothing_where_there_is_no_poll(self, word: Status) -> None:
+        step = decide(job(Status.AMBIGUOUS), callback(word, thin=True, external_id="x_1"))
+        assert (step.job, step.call, step.notices) == (job(Status.AMBIGUOUS), None, ())
+
+    def test_does_nothing_when_the_job_has_ended(self) -> None:
+        settled = job(Status.EXPIRED, external_id="x_1")
+        step = decide(settled, THIN, poll=True)
+        assert (step.job, step.call, step.look_at, step.notices) == (settled, None, None, ())
+
+    @pytest.mark.parametrize("end", [Status.SUCCEEDED, Status.FAILED])
+    def test_settles_by_what_the_provider_then_says(self, end: Status) -> None:
+        told = ended(end, result={"a": 1}, failure=FAILURE)
+        step = decide(job(Status.ACCEPTED), Polled(after=THIN, told=told), poll=True)
+        assert (step.job.status, step.job.external_id, step.job.result) == (end, "x_1", {"a": 1})
+        assert (step.job.failure, step.job.history[-1].detail) == (FAILURE, "poll")
+
+    @pytest.mark.parametrize("word", [Status.RUNNING, Status.UNKNOWN])
+    def test_of_a_job_that_runs_on_is_progress_and_leaves_the_tick_waiting(self, word: Status) -> None:
+        running = job(external_id="x_1", progress_at=NOW)
+        older = callback(Status.UNKNOWN, thin=True, occurred_at=NOW - timedelta(seconds=1))
+        step = decide(running, Polled(after=older, told=ended(word)), poll=True)
+        assert (step.job, step.look_at) == (running, None)
+        [notice] = step.notices
+        assert (notice.kind, notice.superseded) == (NoticeKind.PROGRESS, False)
+        assert (notice.called.callback.status, notice.called.message_id) == (Status.RUNNING, "callback-1")
+
+    @pytest.mark.parametrize(
+        "told",
+        [FAILURE, ended(Status.SUCCEEDED, job_id="job_2"), Started(job_id="")],
+        ids=["failure", "the end of another job", "nobody's job"],
+    )
+    @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.AMBIGUOUS])
+    def test_does_not_make_its_id_the_jobs_unless_the_provider_bears_it_out(
+        self, status: Status, told: Started | Failure
+    ) -> None:
+        step = decide(job(status), Polled(after=THIN, told=told), poll=True)
+        assert (step.job.status, step.job.external_id, step.look_at) == (status, None, None)
+        assert step.job.history[-1].event == "poll.failed"
+
+    def test_makes_its_id_the_jobs_if_the_provider_says_so(self) -> None:
+        told = ended(Status.SUCCEEDED, job_id="job_1")
+        step = decide(job(Status.AMBIGUOUS), Polled(after=THIN, told=told), poll=True)
+        assert (step.job.status, step.job.external_id) == (Status.SUCCEEDED, "x_1")
+
+    @pytest.mark.parametrize("now", [NOW, DEADLINE], ids=["in time", "at the deadline"])
+    def test_whose_poll_fails_has_it_asked_again_soon(self, now: datetime) -> None:
+        known = job(Status.AMBIGUOUS, external_id="x_1")
+        step = decide(known, Polled(after=THIN, told=FAILURE), now=now, poll=True)
+        assert (step.job.status, step.job.external_id) == (Status.RUNNING, "x_1")
+        assert (step.look_at, step.call) == (now + timedelta(seconds=1), None)
+        assert step.job.history[-1].detail == "some_code"
+
+    def test_and_a_job_that_ended_otherwise_meanwhile_make_a_late_result(self) -> None:
+        told = ended(Status.SUCCEEDED, result={"a": 1})
+        step = decide(job(Status.EXPIRED, external_id="x_1"), Polled(after=THIN, told=told), poll=True)
+        [notice] = step.notices
+        assert (notice.kind, notice.called.callback.result) == (NoticeKind.LATE_RESULT, {"a": 1})
+        assert (notice.called.message_id, notice.called.callback.event_id) == ("callback-1", "evt_1")
 
 
 class TestCancel:

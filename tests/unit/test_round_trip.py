@@ -387,3 +387,260 @@ async def test_the_trace_goes_from_the_caller_through_the_callback_address_to_th
     for message in world.bus.published:
         assert (message.properties["traceparent"], message.properties["Diagnostic-Id"]) == (TRACE, TRACE)
         assert json.loads(message.body)["traceparent"] == TRACE
+
+
+def polls(world: World) -> int:
+    return sum(request.method == "GET" for request in world.sender.requests)
+
+
+def waiting(world: World) -> list[timedelta]:
+    return [at - NOW for at, _ in world.bus.scheduled.values()]
+
+
+async def test_a_callback_in_time_costs_nothing_more_where_there_is_a_poll(world: World) -> None:
+    await world.start(provider="asked")
+    assert waiting(world) == [timedelta(minutes=10)]
+    await world.run_until(NOW + timedelta(minutes=9, seconds=59))
+    await world.deliver({"state": "done"})
+    [callback] = world.events("callback")
+    await world.advance(callback)
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+    assert (polls(world), world.bus.scheduled) == (0, {})
+
+
+async def test_a_job_whose_callback_was_lost_is_settled_by_asking(world: World) -> None:
+    job_id = said(await world.start(provider="asked"))["id"]
+    world.answers = [answer({"state": "done", "result": {"words": 2, "internal": "no"}})]
+    await world.run_until(NOW + timedelta(minutes=10))
+    assert [(r.method, r.url) for r in world.sender.requests[1:]] == [
+        ("GET", "https://acme.example/work/x_1")
+    ]
+    assert [(s, d["result"], d["external_id"]) for s, d in world.outcomes()] == [
+        ("job.succeeded", {"words": 2}, "x_1")
+    ]
+    assert (await world.job(job_id)).history[-1].detail == "poll"
+    assert (world.events("notice"), world.bus.scheduled) == ([], {})
+
+
+async def test_a_job_that_runs_is_asked_about_less_and_less_with_one_tick_waiting(world: World) -> None:
+    job_id = said(await world.start({"input": {"text": "a"}, "deadline_seconds": 86400}, provider="asked"))[
+        "id"
+    ]
+    due = []
+    for _ in range(6):
+        [wait] = waiting(world)
+        due.append(wait / timedelta(minutes=1))
+        await world.run_until(NOW + wait)
+    assert due == [10, 15, 25, 45, 75, 105]
+    job = await world.job(job_id)
+    assert (job.status, job.polls, len(job.history)) == (Status.RUNNING, 6, 2)
+    assert world.events("notice") == []
+
+
+async def test_a_provider_that_never_calls_back_is_asked_until_the_job_ends(world: World) -> None:
+    world.answers = [answer({"id": "x_1"}), *[answer({"state": "busy"})] * 3, answer({"state": "error"})]
+    await world.start(provider="polled")
+    assert waiting(world) == [timedelta(seconds=2)]
+    await world.run_until(NOW + timedelta(seconds=9))
+    assert [subject for subject, _ in world.outcomes()] == ["job.failed"]
+    assert (polls(world), world.bus.scheduled) == (4, {})
+
+
+async def test_a_poll_obeys_retry_after(world: World) -> None:
+    world.answers = [answer({"id": "x_1"}), answer({}, 429, retry_after="20")]
+    await world.start(provider="polled")
+    await world.run_until(NOW + timedelta(seconds=21))
+    assert polls(world) == 1
+    await world.run_until(NOW + timedelta(seconds=22))
+    assert polls(world) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (NotSent(), "provider_unreachable"),
+        (AnswerLost(), "provider_unreachable"),
+        (answer({}, 404), "provider_knows_no_job"),
+        (answer({}, 429), "provider_unavailable"),
+        (answer({}, 500), "provider_unavailable"),
+        (answer({"odd": 1}), "answer_unreadable"),
+    ],
+    ids=["not sent", "lost", "404", "429", "500", "unreadable"],
+)
+async def test_a_poll_that_tells_nothing_ends_no_job(
+    world: World, trouble: HttpAnswer | Exception, code: str
+) -> None:
+    job_id = said(await world.start(provider="asked"))["id"]
+    world.answers = [trouble, trouble, trouble, answer({"state": "done"})]
+    await world.run_until(NOW + timedelta(minutes=10, seconds=3))
+    job = await world.job(job_id)
+    assert (job.status, job.polls_failed, len(world.bus.scheduled)) == (Status.RUNNING, 3, 1)
+    assert [entry.event for entry in job.history] == ["accepted", "start.answered", "poll.failed"]
+    assert job.history[-1].detail == code
+    await world.run_until(NOW + timedelta(minutes=11))
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+    assert world.bus.scheduled == {}
+
+
+async def test_an_hour_of_failed_polls_ends_at_the_deadline_with_one_last_poll(world: World) -> None:
+    job_id = said(await world.start(provider="asked"))["id"]
+    world.answers = [answer({}, 503)] * 1000
+    await world.run_until(NOW + timedelta(minutes=59, seconds=59))
+    before = polls(world)
+    await world.run_until(NOW + timedelta(hours=2))
+    assert (polls(world) - before, before) == (1, 12)
+    assert [subject for subject, _ in world.outcomes()] == ["job.expired"]
+    assert (await world.job(job_id)).settled_at == NOW + timedelta(hours=1)
+    assert world.bus.scheduled == {}
+
+
+async def test_the_last_poll_at_the_deadline_settles_the_job(world: World) -> None:
+    await world.start({"input": {"text": "a"}, "deadline_seconds": 90}, provider="asked")
+    world.answers = [answer({"state": "done"})]
+    await world.run_until(NOW + timedelta(seconds=90))
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+    assert polls(world) == 1
+
+
+async def test_a_job_whose_provider_has_no_poll_is_not_woken_before_its_deadline(world: World) -> None:
+    await world.start()
+    assert waiting(world) == [timedelta(hours=1)]
+
+
+async def test_a_callback_whose_result_does_not_fit_is_kept_and_a_poll_settles_the_job(world: World) -> None:
+    await world.start(provider="asked")
+    taken = await world.deliver({"id": "x_1", "state": "done", "result": {"words": "many"}})
+    assert taken.status == 202
+    [unrecognised] = world.events("notice")
+    assert unrecognised.subject == "callback.unrecognised"
+    assert len(await world.payloads.names("deliveries/", 10)) == 1
+    await world.forward()
+    assert world.outcomes() == []
+    world.answers = [answer({"state": "done", "result": {"words": 4}})]
+    await world.run_until(NOW + timedelta(minutes=10))
+    assert [(s, d["result"]) for s, d in world.outcomes()] == [("job.succeeded", {"words": 4})]
+
+
+async def test_a_thin_callback_has_the_provider_asked_at_once(world: World) -> None:
+    await world.start(provider="asked")
+    await world.deliver({"id": "x_1", "state": "changed"})
+    world.answers = [answer({"state": "done", "result": {"words": 5}})]
+    await world.forward()
+    assert [(s, d["result"]) for s, d in world.outcomes()] == [("job.succeeded", {"words": 5})]
+    assert (polls(world), world.bus.scheduled, world.events("notice")) == (1, {}, [])
+
+
+async def test_a_thin_callback_says_whom_to_ask_about_where_the_start_answer_was_lost(world: World) -> None:
+    world.answers = [AnswerLost()]
+    job_id = said(await world.start(provider="asked"))["id"]
+    await world.deliver({"id": "x_7", "state": "changed"})
+    await world.forward()
+    assert world.sender.requests[-1].url == "https://acme.example/work/x_7"
+    job = await world.job(job_id)
+    assert (job.status, job.external_id) == (Status.RUNNING, "x_7")
+    assert await world.store.find("asked", "x_7") == job_id
+    assert waiting(world) == [timedelta(minutes=10)]
+
+
+async def test_a_thin_callback_of_a_job_that_runs_on_is_progress(world: World) -> None:
+    await world.start(provider="asked")
+    await world.deliver({"id": "x_1", "state": "changed"})
+    await world.forward()
+    [progress] = world.events("notice")
+    assert (progress.subject, progress.properties["status"]) == ("job.progress", "running")
+    assert waiting(world) == [timedelta(minutes=10)], "the tick that waited"
+
+
+async def test_a_thin_callback_whose_poll_fails_is_followed_by_a_tick_that_asks_again(world: World) -> None:
+    await world.start(provider="asked")
+    await world.deliver({"id": "x_1", "state": "changed"})
+    world.answers = [answer({}, 503), answer({"state": "done"})]
+    await world.forward()
+    assert waiting(world) == [timedelta(seconds=1)]
+    await world.run_until(NOW + timedelta(seconds=1))
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+    assert world.bus.scheduled == {}
+
+
+async def test_a_thin_callback_that_beats_the_start_answer_has_the_provider_asked_soon(world: World) -> None:
+    early = world.sender.send
+
+    async def send(*args: object, **kwargs: object) -> HttpAnswer:
+        world.sender.send = early  # type: ignore[method-assign] # the line is whole again
+        result = await early(*args, **kwargs)  # type: ignore[arg-type]
+        await world.deliver({"state": "changed"})
+        await world.forward()
+        return result
+
+    world.sender.send = send  # type: ignore[method-assign] # the provider is faster than its answer
+    started = await world.start(provider="asked")
+    assert (said(started)["status"], polls(world)) == ("running", 0)
+    assert waiting(world) == [timedelta(seconds=1)]
+    world.answers = [answer({"state": "done"})]
+    await world.run_until(NOW + timedelta(seconds=1))
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+
+
+async def test_a_thin_callback_after_the_end_asks_nobody_and_says_nothing(world: World) -> None:
+    await world.start(provider="asked")
+    await world.deliver({"id": "x_1", "state": "error"})
+    await world.deliver({"id": "x_1", "state": "changed"}, event="evt_2")
+    await world.forward()
+    assert [subject for subject, _ in world.outcomes()] == ["job.failed"]
+    assert (polls(world), world.events("notice")) == (0, [])
+
+
+async def test_a_thin_callback_where_there_is_no_poll_is_a_declaration_to_mend(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = said(await world.start())["id"]
+    await world.deliver({"id": "x_1", "state": "changed"})
+    await world.forward()
+    assert (await world.job(job_id)).status is Status.RUNNING
+    [logged] = [vars(one) for one in caplog.records if one.message == "callback.thin_without_poll"]
+    assert (logged["provider"], logged["operation"], logged["job_id"]) == ("acme", "work", job_id)
+    assert waiting(world) == [timedelta(hours=1)]
+
+
+@pytest.mark.parametrize(("provider", "state"), [("acme", "busy"), ("asked", "changed")])
+async def test_any_other_callback_is_a_declaration_as_it_should_be(
+    world: World, caplog: pytest.LogCaptureFixture, provider: str, state: str
+) -> None:
+    await world.start(provider=provider)
+    await world.deliver({"id": "x_1", "state": state})
+    await world.forward()
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_a_poll_that_disagrees_with_a_callback_that_was_first_is_a_late_result(world: World) -> None:
+    await world.start(provider="asked")
+    address, ask = world.callback_address(), world.sender.send
+
+    async def callback_first(*args: object, **kwargs: object) -> HttpAnswer:
+        await world.deliver({"id": "x_1", "state": "error"}, address=address)
+        await world.forward()
+        return await ask(*args, **kwargs)  # type: ignore[arg-type]
+
+    world.sender.send = callback_first  # type: ignore[method-assign] # a callback comes while we ask
+    world.answers = [answer({"state": "done", "result": {"words": 6}})]
+    await world.run_until(NOW + timedelta(minutes=10))
+    assert [subject for subject, _ in world.outcomes()] == ["job.failed"]
+    [late] = [json.loads(m.body) for m in world.events("notice")]
+    assert (late["type"], late["data"]["event_type"], late["data"]["result"], late["data"]["reason"]) == (
+        "job.late_result",
+        "poll",
+        {"words": 6},
+        "the job had ended as failed",
+    )
+    assert (polls(world), world.bus.scheduled) == (1, {})
+
+
+async def test_a_callback_that_disagrees_with_a_poll_that_was_first_is_a_late_result(world: World) -> None:
+    await world.start(provider="asked")
+    address = world.callback_address()
+    world.answers = [answer({"state": "done"})]
+    await world.run_until(NOW + timedelta(minutes=10))
+    await world.deliver({"id": "x_1", "state": "error"}, address=address)
+    await world.forward()
+    assert [subject for subject, _ in world.outcomes()] == ["job.succeeded"]
+    assert [m.subject for m in world.events("notice")] == ["job.late_result"]

@@ -5,31 +5,26 @@ from dataclasses import replace
 import pytest
 
 from services.errors import NotUnderstood
-from services.providers import BUILT_IN
-from services.providers.base import CallbackAddress, parse_object
+from services.providers import built_in
+from services.providers.base import parse_object
 
-STRIPE = BUILT_IN["stripe"]
+STRIPE = built_in("stripe")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scheme": None, "signing_secret": None},
         {"signing_secret": None},
         {"scheme": None},
+        {"scheme": None, "signing_secret": None, "tells_secret": True},
         {"default_operation": "fly"},
         {"name": "Stripe"},
     ],
-    ids=["unsigned at an account's address", "no secret", "no scheme", "no such operation", "upper case"],
+    ids=["no secret", "no scheme", "no secret to tell", "no such operation", "upper case"],
 )
 def test_a_provider_that_could_not_be_safe_cannot_be_declared(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         replace(STRIPE, **changes)  # type: ignore[arg-type] # fields by name
-
-
-def test_a_provider_that_does_not_sign_may_have_an_address_for_each_job() -> None:
-    unsigned = replace(STRIPE, scheme=None, signing_secret=None, callback_address=CallbackAddress.PER_JOB)
-    assert unsigned.scheme is None
 
 
 @pytest.mark.parametrize(

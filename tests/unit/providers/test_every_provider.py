@@ -2,23 +2,26 @@
 
 import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import NotUnderstood
+from services.errors import NotSent, NotUnderstood
 from services.messages import callback_event
 from services.models import Delivery, HttpAnswer
-from services.providers import BUILT_IN, providers
-from services.providers.base import Operation, Provider
+from services.providers import BUILT_IN, built_in, providers
+from services.providers.base import Completion, Operation, Provider, Started
 from tests.vectors.cases import HERE
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 EVERY: dict[str, Provider] = {
-    **BUILT_IN,
+    **{name: built_in(name) for name in BUILT_IN},
     **providers(
         ["acme"], {"acme": {"start_url": "https://a.example", "job_id_field": "job", "result_fields": "a,b"}}
     ),
@@ -48,9 +51,64 @@ anything = st.recursive(
 )
 
 
-def samples(name: str) -> list[Any]:
-    files = sorted((HERE / FOLDERS.get(name, name)).glob("*.json"))
-    return [json.loads(file.read_bytes()) for file in files if file.name != "cases.json"]
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a sample is written."""
+
+    content_type: str
+    opened: Callable[[bytes], Any]
+    closed: Callable[[Any], bytes]
+
+
+def opened_parts(body: bytes) -> dict[str, Any]:
+    """The fields of a multipart form with the boundary `sample`; a field whose text is JSON is opened too."""
+    found = {}
+    for part in body.decode().split("--sample")[1:-1]:
+        head, _, text = part.removesuffix("\r\n").partition("\r\n\r\n")
+        found[head.split('"')[1]] = json.loads(text) if text.startswith("{") else text
+    return found
+
+
+def closed_parts(value: Any) -> bytes:
+    fields = value if isinstance(value, dict) else {}
+    parts = [
+        f'--sample\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        f"{text if isinstance(text, str) else json.dumps(text)}\r\n"
+        for name, text in fields.items()
+    ]
+    return "".join([*parts, "--sample--\r\n"]).encode(errors="replace")
+
+
+FORMS = {
+    "json": Form(
+        content_type="application/json",
+        opened=json.loads,
+        closed=lambda value: json.dumps(value).encode(),
+    ),
+    "form": Form(
+        content_type="application/x-www-form-urlencoded",
+        opened=lambda body: dict(parse_qsl(body.decode(), keep_blank_values=True)),
+        closed=lambda value: urlencode(value if isinstance(value, dict) else {}, errors="replace").encode(),
+    ),
+    "multipart": Form(
+        content_type="multipart/form-data; boundary=sample", opened=opened_parts, closed=closed_parts
+    ),
+    # The headers of an answer that has no body.
+    "head": Form(
+        content_type="text/plain",
+        opened=lambda body: dict(line.split(": ", 1) for line in body.decode().splitlines() if ": " in line),
+        closed=lambda value: "\n".join(
+            f"{name}: {text}" for name, text in (value if isinstance(value, dict) else {}).items()
+        ).encode(errors="replace"),
+    ),
+}
+"""By the suffix of a sample's file."""
+
+
+def samples(name: str, kind: str = "") -> list[tuple[str, bytes]]:
+    """The form and the bytes of each sample: answers to `start` and `poll`, and bodies of a `callback`."""
+    files = sorted((HERE / FOLDERS.get(name, name)).glob(f"{kind}*"))
+    return [(file.suffix.removeprefix("."), file.read_bytes()) for file in files]
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -66,22 +124,38 @@ def spoiled(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copied
 
 
-def delivered(body: bytes, message_id: str = "msg_1") -> Delivery:
-    headers = {"webhook-id": message_id}
+def delivered(body: bytes, message_id: str = "msg_1", form: str = "json") -> Delivery:
+    headers = {
+        "webhook-id": message_id,
+        "paypal-transmission-id": message_id,
+        "content-type": FORMS[form].content_type,
+    }
     return Delivery(method="POST", url="https://x.example/", headers=headers, body=body, received_at=NOW)
 
 
-def read(provider: Provider, body: bytes, message_id: str = "msg_1") -> None:
+def answered(body: bytes, form: str = "json") -> HttpAnswer:
+    if form == "head":
+        return HttpAnswer(status=200, headers=FORMS[form].opened(body))
+    return HttpAnswer(status=200, body=body)
+
+
+def answer_readers(provider: Provider, kind: str) -> list[Callable[[HttpAnswer], Started]]:
+    operations = provider.operations.values()
+    found = [one.read_start if kind == "start" else one.read_poll for one in operations]
+    return [one for one in found if one]
+
+
+def read(provider: Provider, body: bytes, message_id: str = "msg_1", form: str = "json") -> None:
     with contextlib.suppress(NotUnderstood):
-        for callback in provider.read(delivered(body, message_id)):
+        for callback in provider.read(delivered(body, message_id, form)):
             event = callback_event(provider.name, callback, address="", received_at=NOW, traceparent=None)
             json.dumps(event.data, allow_nan=False, ensure_ascii=False).encode()
 
 
-def read_answers(provider: Provider, body: bytes) -> None:
-    for operation in provider.operations.values():
-        with contextlib.suppress(NotUnderstood):
-            operation.read_start(HttpAnswer(status=200, body=body))
+def read_answers(provider: Provider, body: bytes, form: str = "json") -> None:
+    for read_answer in (*answer_readers(provider, "start"), *answer_readers(provider, "poll")):
+        with contextlib.suppress(NotSent, NotUnderstood):
+            read_answer(answered(body, form))
     assert provider.refusal(HttpAnswer(status=400, body=body)).message
 
 
@@ -113,21 +187,22 @@ HOSTILE = {
 def test_a_body_that_is_no_plain_json_object_is_not_understood(name: str, body: bytes) -> None:
     with pytest.raises(NotUnderstood):
         EVERY[name].read(delivered(body))
-    for operation in EVERY[name].operations.values():
+    for read_answer in (*answer_readers(EVERY[name], "start"), *answer_readers(EVERY[name], "poll")):
         with pytest.raises(NotUnderstood):
-            operation.read_start(HttpAnswer(status=200, body=body))
+            read_answer(HttpAnswer(status=200, body=body))
     assert EVERY[name].refusal(HttpAnswer(status=400, body=body)).message == "the provider answered 400"
 
 
 @each_provider
 @given(data=st.data())
 def test_a_sample_with_any_part_spoiled_is_read_or_not_understood(name: str, data: st.DataObject) -> None:
-    value = data.draw(st.sampled_from(samples(name)))
+    form, body = data.draw(st.sampled_from(samples(name)))
+    value = FORMS[form].opened(body)
     for _ in range(data.draw(st.integers(1, 3))):
         value = spoiled(value, data.draw(st.sampled_from(paths(value))), data.draw(anything))
-    body = json.dumps(value).encode()
-    read(EVERY[name], body)
-    read_answers(EVERY[name], body)
+    body = FORMS[form].closed(value)
+    read(EVERY[name], body, form=form)
+    read_answers(EVERY[name], body, form)
 
 
 @each_provider
@@ -138,15 +213,28 @@ def test_any_bytes_and_any_id_are_read_or_not_understood(name: str, body: bytes,
 
 
 @each_provider
-def test_its_samples_are_understood(name: str) -> None:
-    assert samples(name)
-    for value in samples(name):
-        body = json.dumps(value).encode()
-        if EVERY[name].scheme:
-            assert EVERY[name].read(delivered(body))
-        else:
-            (operation,) = EVERY[name].operations.values()
-            assert operation.read_start(HttpAnswer(status=200, body=body)).result
+@pytest.mark.parametrize("kind", ["start", "poll"])
+def test_its_answers_are_understood(name: str, kind: str) -> None:
+    readers = answer_readers(EVERY[name], kind)
+    assert bool(samples(name, kind)) == bool(readers)
+    for form, body in samples(name, kind):
+        told: list[Started | NotSent] = []
+        for read_answer in readers:
+            try:
+                told.append(read_answer(answered(body, form)))
+            except NotSent as error:
+                told.append(error)
+            except NotUnderstood:
+                continue
+        assert told
+
+
+@each_provider
+def test_its_callbacks_are_understood(name: str) -> None:
+    calls_back = EVERY[name].completion is Completion.WEBHOOK
+    assert bool(samples(name, "callback")) == calls_back
+    for form, body in samples(name, "callback"):
+        assert EVERY[name].read(delivered(body, form=form))
 
 
 @pytest.mark.parametrize(("provider", "operation"), OPERATIONS)
@@ -160,5 +248,5 @@ def test_its_input_is_described_for_callers(provider: Provider, operation: Opera
 def test_it_names_its_secrets_as_the_vault_takes_them(name: str) -> None:
     provider = EVERY[name]
     names = [one for one in (provider.api_key, provider.signing_secret) if one]
-    assert all(one.replace("-", "").isalnum() and one.startswith(name) for one in names)
+    assert all(one.replace("-", "").isalnum() and one.startswith(name.replace("_", "-")) for one in names)
     assert provider.documentation.startswith("https://")

@@ -1,10 +1,14 @@
 """JSON as providers send it: read strictly, and cleaned before it goes on."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import BaseModel, JsonValue
 
 from services.errors import NotUnderstood
+from services.models import HttpAnswer
 from services.providers.base import declared, parse_object
+from services.providers.reading import at, read_access_token
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,62 @@ def test_a_result_that_does_not_fit_names_the_place_and_not_the_value() -> None:
     with pytest.raises(NotUnderstood) as raised:
         declared(Shape, {"url": {"secret": 1}})
     assert str(raised.value) == "the result does not fit its model at: url"
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("errors.0.message", "a"),
+        ("errors.1", {"message": "b"}),
+        ("errors.2", None),
+        ("errors.2.message", None),
+        ("errors.-1", None),
+        ("errors.²", None),
+        ("errors.message", None),
+        ("named.0", "c"),
+    ],
+)
+def test_a_path_counts_in_lists_and_names_in_objects(path: str, found: JsonValue) -> None:
+    value: JsonValue = {"errors": [{"message": "a"}, {"message": "b"}], "named": {"0": "c"}}
+    assert at(value, path) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (b'{"access_token":"a.b-c_d~e+f/g=","expires_in":3600}', 3600),
+        (b'{"access_token":"a","expires_in":99999999999999999999}', 86400),
+    ],
+    ids=["usual", "for-ever"],
+)
+def test_an_access_token_is_read_with_its_lifetime(body: bytes, seconds: int) -> None:
+    assert read_access_token(HttpAnswer(status=200, body=body)).lifetime == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"access_token":"a"}',
+        b'{"expires_in":3600}',
+        b'{"access_token":"","expires_in":3600}',
+        b'{"access_token":"a b","expires_in":3600}',
+        b'{"access_token":"a\\r\\nx: y","expires_in":3600}',
+        b'{"access_token":"\xc3\xa9","expires_in":3600}',
+        b'{"access_token":"' + b"a" * 8193 + b'","expires_in":3600}',
+        b'{"access_token":7,"expires_in":3600}',
+        b'{"access_token":"a","expires_in":0}',
+        b'{"access_token":"a","expires_in":-5}',
+        b'{"access_token":"a","expires_in":"3600"}',
+        b'{"access_token":"a","expires_in":true}',
+    ],
+    ids=[
+        "nothing", "list", "empty", "no-lifetime", "no-token", "empty-token", "blank", "line-end", "no-ascii",
+        "long", "number", "no-time", "past", "text", "true",
+    ],
+)  # fmt: skip
+def test_what_is_no_access_token_is_not_understood(body: bytes) -> None:
+    with pytest.raises(NotUnderstood):
+        read_access_token(HttpAnswer(status=200, body=body))

@@ -3,15 +3,12 @@
 import pytest
 
 from services.errors import OperatorError
-from services.providers import BUILT_IN, providers
+from services.providers import BUILT_IN, built_in, providers
 
 
-def test_three_are_built_in() -> None:
-    assert {name: provider.name for name, provider in BUILT_IN.items()} == {
-        "replicate": "replicate",
-        "stripe": "stripe",
-        "weather": "weather",
-    }
+def test_each_built_in_one_has_the_name_of_its_module() -> None:
+    assert [built_in(name).name for name in BUILT_IN] == list(BUILT_IN)
+    assert sorted(BUILT_IN) == list(BUILT_IN)
 
 
 def test_the_enabled_ones_come_in_their_order() -> None:
@@ -28,7 +25,7 @@ def test_the_address_of_a_built_in_one_can_be_changed() -> None:
     found = providers(["stripe", "weather"], {"stripe": {"api_url": "http://127.0.0.1:9000/"}})
     assert found["stripe"].api_url == "http://127.0.0.1:9000"
     assert found["weather"].api_url == "https://api.open-meteo.com"
-    assert BUILT_IN["stripe"].api_url == "https://api.stripe.com"
+    assert built_in("stripe").api_url == "https://api.stripe.com"
 
 
 def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
@@ -38,15 +35,16 @@ def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
             {
                 "stripe": {"api_url": "api.stripe.com", "key": "x"},
                 "weather": {"start_url": "https://x.example"},
-                "acme": {"start_url": "https://a.example", "auth": "basic"},
+                "acme": {"start_url": "https://a.example", "auth": "digest"},
             },
         )
     assert str(raised.value).splitlines() == [
         "PROVIDER_STRIPE__KEY: there is no such option; stripe takes API_URL",
         "PROVIDER_STRIPE__API_URL: give an absolute http or https address without a user name",
         "PROVIDER_WEATHER__START_URL: there is no such option; weather takes API_URL",
-        "PROVIDER_STRPE__START_URL: is missing, and strpe is not built in (replicate, stripe, weather are)",
-        "PROVIDER_ACME__AUTH: give bearer, none, or header: and a header's name, such as header:X-Api-Key",
+        f"PROVIDER_STRPE__START_URL: is missing, and strpe is not built in ({', '.join(BUILT_IN)} are)",
+        "PROVIDER_ACME__AUTH: give bearer, basic, none, or header: and a header's name, "
+        "such as header:X-Api-Key",
         "'Bad-Name' cannot name a provider: a-z 0-9 _, a letter first, at most 32 characters",
     ]
 

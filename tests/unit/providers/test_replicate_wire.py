@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.errors import NotUnderstood
 from services.models import Delivery, Failure, HttpAnswer, Status
-from services.providers.base import Cancel, Start
+from services.providers.base import Ask, Start
 from services.providers.replicate import PROVIDER, PredictionInput
 from tests.vectors.cases import sample
 
@@ -85,7 +85,7 @@ def test_a_start_that_goes_on_says_its_id(word: str) -> None:
 
 
 def test_a_start_that_ended_already_says_how() -> None:
-    found = OPERATION.read_start(HttpAnswer(status=201, body=sample("replicate", "prediction.succeeded")))
+    found = OPERATION.read_start(HttpAnswer(status=201, body=sample("replicate", "callback.succeeded")))
     assert found.status == "succeeded"
     assert found.result is not None
     assert found.result["output"] == ["https://replicate.delivery/pbxt/8x/out-0.png"]
@@ -98,7 +98,7 @@ def test_a_start_answer_without_an_id_is_not_understood(body: bytes) -> None:
 
 
 def test_a_prediction_that_succeeded_gives_its_declared_fields() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("replicate", "prediction.succeeded")))
+    (callback,) = PROVIDER.read(delivered(sample("replicate", "callback.succeeded")))
     assert callback.event_id == "msg_1"
     assert callback.event_type == "prediction.succeeded"
     assert callback.status == "succeeded"
@@ -129,7 +129,7 @@ def test_a_prediction_that_succeeded_gives_its_declared_fields() -> None:
 def test_each_status_is_told_in_our_words(
     name: str, status: Status, code: str | None, message: str | None
 ) -> None:
-    (callback,) = PROVIDER.read(delivered(sample("replicate", f"prediction.{name}")))
+    (callback,) = PROVIDER.read(delivered(sample("replicate", f"callback.{name}")))
     failure = Failure(code=code, message=message) if code and message else None
     assert (callback.status, callback.failure, callback.result) == (status, failure, None)
 
@@ -151,7 +151,7 @@ def test_an_odd_time_is_left_out(when: object) -> None:
 @pytest.mark.parametrize("message_id", [None, "", "m\x00", "m" * 256], ids=["none", "empty", "nul", "long"])
 def test_a_delivery_without_a_usable_id_is_not_understood(message_id: str | None) -> None:
     with pytest.raises(NotUnderstood):
-        PROVIDER.read(delivered(sample("replicate", "prediction.succeeded"), message_id))
+        PROVIDER.read(delivered(sample("replicate", "callback.succeeded"), message_id))
 
 
 def test_what_a_model_put_out_leaves_without_control_characters() -> None:
@@ -164,10 +164,38 @@ def test_what_a_model_put_out_leaves_without_control_characters() -> None:
 def test_cancelling_names_the_prediction_and_nothing_else_by_it() -> None:
     assert OPERATION.cancel is not None
     request = OPERATION.cancel(
-        Cancel(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
+        Ask(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
     )
     assert request.url == "https://api.replicate.com/v1/predictions/u%2F..%2Fx%3F/cancel"
     assert (request.method, request.headers) == ("POST", {"authorization": "Bearer r8"})
+
+
+def test_a_prediction_is_polled_while_what_came_out_is_still_kept() -> None:
+    assert OPERATION.poll is not None
+    request = OPERATION.poll(
+        Ask(job_id="job_1", external_id="u/../x?", api_url="https://api.replicate.com", api_key="r8")
+    )
+    assert (request.method, request.url, request.headers, request.body) == (
+        "GET",
+        "https://api.replicate.com/v1/predictions/u%2F..%2Fx%3F",
+        {"authorization": "Bearer r8"},
+        b"",
+    )
+    assert OPERATION.poll_every == timedelta(minutes=20)
+
+
+def test_a_polled_prediction_is_read_like_an_answer_to_a_start() -> None:
+    assert OPERATION.read_poll is not None
+    found = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "poll.running")))
+    assert (found.external_id, found.status) == ("ufawqhfynnddngldkgtslldrkq", "running")
+    found = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "poll.succeeded")))
+    assert found.status == "succeeded"
+    assert found.result is not None
+    assert found.result["output"] == ["https://replicate.delivery/pbxt/8x/out-0.png"]
+    failed = OPERATION.read_poll(HttpAnswer(status=200, body=sample("replicate", "callback.failed")))
+    assert failed.failure == Failure(
+        code="prediction_failed", message="CUDA out of memory. Tried to allocate 20.00 GiB"
+    )
 
 
 @pytest.mark.parametrize(

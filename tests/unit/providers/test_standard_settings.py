@@ -1,18 +1,28 @@
 """A provider from settings alone: what it sends, what it reads, and what it says of wrong settings."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 
+from services.api import Request
 from services.errors import NotUnderstood, OperatorError
+from services.handshakes import HANDSHAKES
 from services.models import Delivery, Failure, HttpAnswer, HttpRequest
-from services.providers import standard
-from services.providers.base import Cancel, Provider, Start
+from services.providers import providers, standard
+from services.providers.base import Ask, Provider, Start
+from services.receive import needs_token
+from services.settings import provider_names, provider_options
+from services.signatures.catalogue import SCHEMES
+from services.signatures.forms import read_fields
+from tests.unit.conftest import World, answer, said
 from tests.vectors.cases import sample
 
 URL = "https://api.acme.example/jobs"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def acme(**options: str) -> Provider:
@@ -32,14 +42,15 @@ def started(provider: Provider, given: dict[str, Any]) -> HttpRequest:
     )
 
 
-def read(provider: Provider, body: bytes) -> Any:
+def read(provider: Provider, body: bytes, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     (callback,) = provider.read(
         Delivery(
             method="POST",
             url="https://hooks/t",
-            headers={"webhook-id": "msg_1"},
+            headers={"webhook-id": "msg_1", **named},
             body=body,
-            received_at=datetime(2026, 1, 1, tzinfo=UTC),
+            received_at=NOW,
         )
     )
     return callback
@@ -98,6 +109,56 @@ def test_names_of_secrets_have_no_underscores_because_the_vault_takes_none() -> 
     assert (provider.api_key, provider.signing_secret) == ("my-api-api-key", "my-api-signing-secret")
 
 
+def test_user_and_password_are_sent_as_basic_credentials() -> None:
+    # printf 'key' | base64
+    assert started(acme(auth="basic"), {}).headers["authorization"] == "Basic a2V5"
+
+
+def test_an_address_that_is_set_up_once_does_not_go_along_with_the_start() -> None:
+    provider = acme(callback_address="account")
+    assert provider.callback_address == "account"
+    assert json.loads(started(provider, {"text": "hi"}).body) == {"text": "hi"}
+
+
+def test_what_belongs_to_a_scheme_comes_with_it() -> None:
+    provider = acme(scheme="slack")
+    assert provider.scheme is SCHEMES["slack"]
+    assert provider.handshake is HANDSHAKES["slack"]
+    assert (provider.answer.status, provider.answer.body) == (200, b"")
+    assert acme().scheme is SCHEMES["standardwebhooks"]
+    assert acme(scheme="dropbox_sign").answer.body == b"Hello API Event Received"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_can_be_named(scheme: str) -> None:
+    assert acme(scheme=scheme).scheme is SCHEMES[scheme]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secret"),
+    [
+        ("github", "acme-signing-secret"),
+        ("discord", "acme-signing-secret"),
+        ("aws_sns", "acme-signing-secret"),
+        ("paypal", "acme-signing-secret"),
+        ("fal", None),
+        ("plaid", None),
+        ("none", None),
+        ("eventgrid", None),
+    ],
+)
+def test_a_secret_is_asked_for_where_the_scheme_needs_one(scheme: str, secret: str | None) -> None:
+    assert acme(scheme=scheme).signing_secret == secret
+
+
+@pytest.mark.parametrize(("scheme", "handshake"), [("none", None), ("eventgrid", HANDSHAKES["eventgrid"])])
+def test_an_api_that_does_not_sign_has_our_token_alone(scheme: str, handshake: object) -> None:
+    provider = acme(scheme=scheme)
+    assert provider.scheme is None
+    assert needs_token(provider)
+    assert provider.handshake is handshake
+
+
 @pytest.mark.parametrize("field", ["callback_url", "hooks.done"])
 def test_an_input_cannot_redirect_the_callback(field: str) -> None:
     given = {"callback_url": "https://evil.example", "hooks": "https://evil.example"}
@@ -106,7 +167,7 @@ def test_an_input_cannot_redirect_the_callback(field: str) -> None:
 
 
 def test_an_event_in_its_envelope_is_read_without_settings() -> None:
-    callback = read(acme(), sample("standard", "job.completed"))
+    callback = read(acme(), sample("standard", "callback.succeeded"))
     assert (callback.event_id, callback.event_type, callback.status) == (
         "msg_1",
         "job.completed",
@@ -117,6 +178,218 @@ def test_an_event_in_its_envelope_is_read_without_settings() -> None:
     assert callback.result == {"url": "https://files.example.com/81.pdf", "pages": 3, "internal_note": "x"}
 
 
+BODY = b'{"status":"done","event":{"id":"e1"}}'
+
+
+@pytest.mark.parametrize(
+    ("options", "event_id"),
+    [
+        ({}, "msg_1"),
+        ({"event_id_field": "event.id"}, "e1"),
+        # printf '{"status":"done","event":{"id":"e1"}}' | sha256sum
+        ({"scheme": "xero"}, "200a53323a9ccd8ce5028511c602ac417dcb116cd631415ad9d7199c3ff4a6a2"),
+        ({"scheme": "none"}, "200a53323a9ccd8ce5028511c602ac417dcb116cd631415ad9d7199c3ff4a6a2"),
+        ({"scheme": "gitlab_token"}, "200a53323a9ccd8ce5028511c602ac417dcb116cd631415ad9d7199c3ff4a6a2"),
+        ({"scheme": "xero", "event_id_field": "event.id"}, "e1"),
+    ],
+    ids=["header", "field", "body", "unsigned", "token", "field in a signed body"],
+)
+def test_an_event_is_named_by_what_is_signed(options: dict[str, str], event_id: str) -> None:
+    assert read(acme(**options), BODY).event_id == event_id
+
+
+@pytest.mark.parametrize("scheme", ["none", "eventgrid", "gitlab_token", "mailgun", "paypal"])
+def test_an_event_is_not_named_by_a_field_that_nobody_signs(scheme: str) -> None:
+    with pytest.raises(OperatorError, match=r"^PROVIDER_ACME__EVENT_ID_FIELD: leave it out"):
+        acme(scheme=scheme, event_id_field="event.id")
+
+
+def test_an_event_without_a_usable_id_is_not_understood() -> None:
+    with pytest.raises(NotUnderstood):
+        read(acme(event_id_field="event.name"), BODY)
+    with pytest.raises(NotUnderstood):
+        read(acme(), BODY, webhook_id="")
+
+
+FORM = b"status=done&id=a%201&note=Z%C3%BCrich+%26+more"
+MULTIPART = (
+    b'--b\r\ncontent-disposition: form-data; name="status"\r\n\r\ndone\r\n'
+    b'--b\r\ncontent-disposition: form-data; name="id"\r\n\r\na 1\r\n--b--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (FORM, "application/x-www-form-urlencoded"),
+        (FORM, "Application/X-WWW-Form-URLencoded; charset=UTF-8"),
+        (MULTIPART, "multipart/form-data; boundary=b"),
+    ],
+    ids=["urlencoded", "with charset", "multipart"],
+)
+def test_a_form_is_read_as_a_flat_object(body: bytes, content_type: str) -> None:
+    callback = read(acme(), body, content_type=content_type)
+    assert (callback.status, callback.external_id) == ("succeeded", "a 1")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (FORM, "application/json"),
+        (FORM, ""),
+        (MULTIPART, "application/x-www-form-urlencoded"),
+        (b"\r\n" + MULTIPART, "multipart/form-data; boundary=b"),
+        (MULTIPART, "multipart/form-data"),
+        (MULTIPART[:-8], "multipart/form-data; boundary=b"),
+        (b"status=done&status=failed", "application/x-www-form-urlencoded"),
+        (b"status=done&id=%ff", "application/x-www-form-urlencoded"),
+        (b"&".join([b"a=b"] * 1001), "application/x-www-form-urlencoded"),
+        (b"\xff\xfe", "application/x-www-form-urlencoded"),
+    ],
+    ids=[
+        "json type",
+        "no type",
+        "other type",
+        "preamble",
+        "no boundary",
+        "cut",
+        "twice",
+        "no UTF-8",
+        "too many",
+        "bytes",
+    ],
+)
+def test_a_form_that_cannot_be_read_in_one_way_is_not_understood(body: bytes, content_type: str) -> None:
+    with pytest.raises(NotUnderstood):
+        read(acme(), body, content_type=content_type)
+
+
+def test_a_content_type_changes_nothing_that_json_says() -> None:
+    body = b'{"status":"done","id":"a&status=failed&b="}'
+    callback = read(acme(), body, content_type="application/x-www-form-urlencoded")
+    assert (callback.status, callback.external_id) == ("succeeded", "a&status=failed&b=")
+
+
+def test_a_payload_can_be_json_text_in_a_field() -> None:
+    inner = quote_plus('{"state":"done","id":"a1"}')
+    body = f"status=failed&payload={inner}".encode()
+    provider = acme(payload_field="payload", status_field="state")
+    callback = read(provider, body, content_type="application/x-www-form-urlencoded")
+    assert (callback.status, callback.external_id) == ("succeeded", "a1")
+    callback = read(acme(payload_field="event.body"), b'{"event":{"body":"{\\"status\\":\\"done\\"}"}}')
+    assert callback.status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b'{"payload":5}', b'{"payload":{"status":"done"}}', b'{"payload":"[]"}', b'{"payload":""}'],
+)
+def test_a_payload_that_is_no_json_text_is_not_understood(body: bytes) -> None:
+    with pytest.raises(NotUnderstood):
+        read(acme(payload_field="payload"), body)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "field"),
+    [
+        ("aws_sns", "Message"),
+        ("dropbox_sign", "json"),
+        ("transloadit", "transloadit"),
+        ("braintree", "bt_payload"),
+    ],
+)
+def test_where_one_field_is_signed_no_other_is_read(scheme: str, field: str) -> None:
+    body = b'{"status":"done","MessageId":"m1"}' if scheme == "aws_sns" else b"status=done"
+    with pytest.raises(NotUnderstood, match=f"no JSON text at {field}"):
+        read(acme(scheme=scheme), body)
+    with pytest.raises(OperatorError, match=rf"^PROVIDER_ACME__PAYLOAD_FIELD: leave it out.* {field} alone"):
+        acme(scheme=scheme, payload_field="other")
+    assert acme(scheme=scheme, payload_field=field)
+
+
+def test_what_could_be_json_and_a_signed_form_is_read_as_the_form() -> None:
+    scheme, provider = SCHEMES["transloadit"], acme(scheme="transloadit")
+    bare = Delivery(
+        method="POST", url="https://hooks/t", headers={}, body=b'{"status":"failed"}', received_at=NOW
+    )
+    [(_, signed), (_, signature)] = read_fields(scheme.sign(bare, "secret", NOW))
+    form = urlencode({"transloadit": signed, "signature": signature}).encode()
+    forged = b'{"transloadit":"{\\"status\\":\\"done\\"}","a":"&' + form + b'&b="}'
+    delivery = replace(bare, body=forged, headers={"content-type": "application/x-www-form-urlencoded"})
+    scheme.verify(delivery, ["secret"], NOW)
+    assert json.loads(json.loads(forged)["transloadit"]) == {"status": "done"}
+    (callback,) = provider.read(delivery)
+    assert callback.status == "failed"
+
+
+@pytest.mark.parametrize("scheme", ["twilio_form", "twilio_sharedkey"])
+def test_a_form_that_is_signed_as_urlencoded_is_read_so_whatever_its_content_type(scheme: str) -> None:
+    for content_type in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b", ""):
+        callback = read(acme(scheme=scheme), b"status=done&id=a1", content_type=content_type)
+        assert (callback.status, callback.external_id) == ("succeeded", "a1")
+    with pytest.raises(NotUnderstood):
+        read(acme(scheme=scheme), b'{"status":"done"}', content_type="application/json")
+
+
+def test_what_stands_beside_a_signed_field_counts_for_nothing() -> None:
+    body = b'{"status":"failed","Message":"{\\"status\\":\\"done\\"}","MessageId":"m1","Signature":"x"}'
+    assert read(acme(scheme="aws_sns"), body).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secret"),
+    [
+        ("github", "it's-a-secret"),
+        ("slack", "8f742231b10e8888abcd99yyyzzz85a5"),
+        ("svix", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("gitlab_token", "glpat-made-up"),
+    ],
+)
+async def test_five_settings_are_enough_for_an_api_that_nobody_listed(
+    world: World, scheme: str, secret: str
+) -> None:
+    values = {
+        "PROVIDERS": "unlisted",
+        "PROVIDER_UNLISTED__SCHEME": scheme,
+        "PROVIDER_UNLISTED__START_URL": "https://api.unlisted.example/v1/work",
+        "PROVIDER_UNLISTED__AUTH": "header:X-Api-Key",
+        "PROVIDER_UNLISTED__ID_FIELD": "work.key",
+        "PROVIDER_UNLISTED__STATUS_FIELD": "work.state",
+    }
+    found = providers(provider_names(values), provider_options(values))
+    world.receive.providers["unlisted"] = found["unlisted"]  # type: ignore[index] # a dict
+    world.vault.versions |= {
+        "unlisted-api-key": ("key-1",),
+        "unlisted-signing-secret": (secret,),
+    }
+    world.answers = [answer({"work": {"key": "w_1", "state": "queued"}}, 202)]
+    job = said(await world.start({"input": {"text": "hello"}}, provider="unlisted"))
+    sent = world.sender.requests[-1]
+    assert (sent.url, sent.headers["x-api-key"]) == ("https://api.unlisted.example/v1/work", "key-1")
+
+    address = json.loads(sent.body)["callback_url"]
+    body = b'{"work":{"key":"w_1","state":"done"},"result":{"pages":3}}'
+    bare = Delivery(
+        method="POST",
+        url=address,
+        headers={"content-length": str(len(body)), "svix-id": "msg_1"},
+        body=body,
+        received_at=world.clock.now(),
+    )
+    for forged in (True, False):
+        used = f"{secret[:-4]}AAAA" if forged else secret
+        signed = SCHEMES[scheme].sign(bare, used, world.clock.now())
+        response = await world.api.receive_webhook(
+            Request(method="POST", url=address, headers=signed.headers, body=signed.body),
+            "unlisted",
+            address.rpartition("/")[2],
+        )
+        assert response.status == (401 if forged else 200)
+    await world.forward()
+    [(subject, outcome)] = world.outcomes()
+    assert (subject, outcome["job_id"], outcome["result"]) == ("job.succeeded", job["id"], {"pages": 3})
+
+
 @pytest.mark.parametrize("job_id", [None, 7, "", "../x", "j" * 65, ["job_1"]], ids=repr)
 def test_a_job_id_that_is_none_of_ours_is_left_out(job_id: object) -> None:
     body = json.dumps({"status": "done", "reference": job_id}).encode()
@@ -125,16 +398,16 @@ def test_a_job_id_that_is_none_of_ours_is_left_out(job_id: object) -> None:
 
 def test_only_declared_result_fields_leave() -> None:
     provider = acme(result_fields="url, pages,missing", job_id_field="reference")
-    callback = read(provider, sample("standard", "job.completed"))
+    callback = read(provider, sample("standard", "callback.succeeded"))
     assert callback.result == {"url": "https://files.example.com/81.pdf", "pages": 3}
     assert callback.job_id == "job_01JD8Z3W5V"
     assert "internal_note" not in json.dumps(provider.operations["job"].result.model_json_schema())
 
 
 def test_a_flat_body_is_read_as_the_settings_say() -> None:
-    callback = read(acme(), sample("standard", "flat.failed"))
+    callback = read(acme(), sample("standard", "callback.failed"))
     assert (callback.event_type, callback.status, callback.external_id) == ("ERRORED", "unknown", "81")
-    callback = read(acme(statuses="ERRORED=failed"), sample("standard", "flat.failed"))
+    callback = read(acme(statuses="ERRORED=failed"), sample("standard", "callback.failed"))
     assert callback.status == "failed"
     assert callback.failure == Failure(code="too_large", message="The file has more than 100 pages.")
 
@@ -240,7 +513,7 @@ def test_a_start_answer_is_read_with_the_same_settings(
 def test_cancelling_uses_the_address_with_the_id_in_it() -> None:
     cancel = acme(cancel_url="https://api.acme.example/jobs/{id}/cancel").operations["job"].cancel
     assert cancel is not None
-    request = cancel(Cancel(job_id="job_1", external_id="a/1", api_url=URL, api_key="key"))
+    request = cancel(Ask(job_id="job_1", external_id="a/1", api_url=URL, api_key="key"))
     assert request == HttpRequest(
         method="POST",
         url="https://api.acme.example/jobs/a%2F1/cancel",
@@ -272,8 +545,8 @@ def test_a_refusal_is_told_in_their_words(status: int, body: bytes, failure: Fai
         ("start_url", "https://x/#a", "without a fragment"),
         ("start_url", "https://x:99999", "Port out of range"),
         ("start_url", "https://x/a b", "absolute http or https address"),
-        ("auth", "basic", "give bearer, none, or header:"),
-        ("auth", "header:", "give bearer, none, or header:"),
+        ("auth", "digest", "give bearer, basic, none, or header:"),
+        ("auth", "header:", "give bearer, basic, none, or header:"),
         ("id_field", "", "joined by full stops"),
         ("id_field", "data..id", "joined by full stops"),
         ("statuses", "done", "pairs such as"),
@@ -290,6 +563,12 @@ def test_a_refusal_is_told_in_their_words(status: int, body: bytes, failure: Fai
         ("deadline_seconds", "604801", "less than or equal to 604800"),
         ("deadline_seconds", "soon", "valid integer"),
         ("statusfield", "x", "there is no such option"),
+        ("callback_address", "both", "'per_job' or 'account'"),
+        ("scheme", "githup", "there is no such scheme; near to it: github"),
+        ("scheme", "standard-webhooks", "near to it: standardwebhooks"),
+        ("scheme", "GitHub", "near to it: github"),
+        ("scheme", "????", "near to it: a name in services/signatures/catalogue.py"),
+        ("payload_field", "a..b", "joined by full stops"),
     ],
 )
 def test_a_wrong_setting_is_named(option: str, value: str, part: str) -> None:
@@ -302,6 +581,6 @@ def test_a_wrong_setting_is_named(option: str, value: str, part: str) -> None:
 
 def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(OperatorError) as raised:
-        standard.provider("acme", {"auth": "basic", "cancel": "x"})
+        standard.provider("acme", {"auth": "digest", "cancel": "x"})
     named = [line.partition(":")[0] for line in str(raised.value).splitlines()]
     assert named == ["PROVIDER_ACME__START_URL", "PROVIDER_ACME__AUTH", "PROVIDER_ACME__CANCEL"]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.errors import NotUnderstood
 from services.models import Delivery, Failure, HttpAnswer, HttpRequest, Status
-from services.providers.base import CallbackAddress, Cancel, Start
+from services.providers.base import Ask, CallbackAddress, Start
 from services.providers.stripe import PROVIDER
 from tests.vectors.cases import sample
 
@@ -133,7 +133,7 @@ def test_an_input_that_stripe_would_not_take_is_refused(operation: str, given: d
     ],
 )
 def test_a_payment_event_says_how_the_payment_stands(name: str, status: Status) -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", name)))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", name.replace("payment_intent", "callback"))))
     assert (callback.status, callback.event_type, callback.operation) == (status, name, "payment")
     assert (callback.job_id, callback.external_id) == ("job_01JD8Z3W5V", "pi_3MtwBwLkdIwHu7ix28a3tqPa")
     assert callback.occurred_at == datetime(2023, 4, 6, 17, 1, 47, tzinfo=UTC)
@@ -141,14 +141,12 @@ def test_a_payment_event_says_how_the_payment_stands(name: str, status: Status) 
 
 @pytest.mark.parametrize("word", ["created", "amount_capturable_updated", "partially_funded"])
 def test_a_payment_on_its_way_is_running(word: str) -> None:
-    (callback,) = PROVIDER.read(
-        delivered(changed("payment_intent.processing", type=f"payment_intent.{word}"))
-    )
+    (callback,) = PROVIDER.read(delivered(changed("callback.processing", type=f"payment_intent.{word}")))
     assert callback.status == "running"
 
 
 def test_a_payment_gives_its_declared_fields_and_never_its_client_secret() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", "payment_intent.succeeded")))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", "callback.succeeded")))
     assert callback.event_id == "evt_3MtwBwLkdIwHu7ix0aSucceed"
     assert callback.result == {
         "id": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
@@ -164,7 +162,7 @@ def test_a_payment_gives_its_declared_fields_and_never_its_client_secret() -> No
 
 
 def test_a_failed_payment_ends_the_job_with_the_reason_of_the_decline() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", "payment_intent.payment_failed")))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", "callback.payment_failed")))
     assert callback.status.settled
     assert callback.failure == Failure(
         code="card_declined",
@@ -174,18 +172,18 @@ def test_a_failed_payment_ends_the_job_with_the_reason_of_the_decline() -> None:
 
 def test_a_decline_without_a_sentence_is_not_given_one() -> None:
     error = {"code": "card_declined", "decline_code": "fraudulent", "message": None}
-    body = changed("payment_intent.payment_failed", o_last_payment_error=error)
+    body = changed("callback.payment_failed", o_last_payment_error=error)
     (callback,) = PROVIDER.read(delivered(body))
     assert callback.failure == Failure(code="card_declined", message="the provider gave no reason")
 
 
 def test_a_canceled_payment_says_why() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", "payment_intent.canceled")))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", "callback.canceled")))
     assert callback.failure == Failure(code="requested_by_customer", message="the payment was canceled")
 
 
 def test_a_report_is_found_by_its_own_id() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", "reporting.report_run.succeeded")))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", "callback.report_succeeded")))
     assert (callback.operation, callback.job_id) == ("report", None)
     assert callback.external_id == "frr_1MtwRsLkdIwHu7ixuXfKmXpS"
     assert callback.result == {
@@ -204,19 +202,19 @@ def test_a_report_is_found_by_its_own_id() -> None:
 
 
 def test_a_failed_report_says_why() -> None:
-    (callback,) = PROVIDER.read(delivered(sample("stripe", "reporting.report_run.failed")))
+    (callback,) = PROVIDER.read(delivered(sample("stripe", "callback.report_failed")))
     assert callback.failure == Failure(code="report_failed", message="The report could not be generated.")
 
 
 @pytest.mark.parametrize("kind", ["payment_intent", "reporting.report_run"])
 def test_a_word_that_nobody_listed_is_unknown(kind: str) -> None:
-    (callback,) = PROVIDER.read(delivered(changed("payment_intent.processing", type=f"{kind}.melted")))
+    (callback,) = PROVIDER.read(delivered(changed("callback.processing", type=f"{kind}.melted")))
     assert callback.status == "unknown"
 
 
 @pytest.mark.parametrize("job_id", [None, 7, "", "../x", "j" * 65, ["job_1"]], ids=repr)
 def test_a_job_id_that_is_none_of_ours_is_left_out(job_id: object) -> None:
-    body = changed("payment_intent.succeeded", o_metadata={"hookbus_job_id": job_id})
+    body = changed("callback.succeeded", o_metadata={"hookbus_job_id": job_id})
     (callback,) = PROVIDER.read(delivered(body))
     assert (callback.job_id, callback.external_id) == (None, "pi_3MtwBwLkdIwHu7ix28a3tqPa")
 
@@ -226,17 +224,17 @@ def test_a_job_id_that_is_none_of_ours_is_left_out(job_id: object) -> None:
     [
         b"[]",
         b"{}",
-        changed("payment_intent.succeeded", object="v2.core.event"),
-        changed("payment_intent.succeeded", type="customer.created"),
-        changed("payment_intent.succeeded", type="payment_intent"),
-        changed("payment_intent.succeeded", type=None),
-        changed("payment_intent.succeeded", id=None),
-        changed("payment_intent.succeeded", data=[]),
-        changed("payment_intent.succeeded", data={"object": "pi_1"}),
-        changed("payment_intent.succeeded", o_id=7),
-        changed("payment_intent.succeeded", o_amount="much"),
-        changed("payment_intent.succeeded", o_latest_charge={"id": "ch_1"}),
-        changed("reporting.report_run.succeeded", o_result="file_1"),
+        changed("callback.succeeded", object="v2.core.event"),
+        changed("callback.succeeded", type="customer.created"),
+        changed("callback.succeeded", type="payment_intent"),
+        changed("callback.succeeded", type=None),
+        changed("callback.succeeded", id=None),
+        changed("callback.succeeded", data=[]),
+        changed("callback.succeeded", data={"object": "pi_1"}),
+        changed("callback.succeeded", o_id=7),
+        changed("callback.succeeded", o_amount="much"),
+        changed("callback.succeeded", o_latest_charge={"id": "ch_1"}),
+        changed("callback.report_succeeded", o_result="file_1"),
     ],
     ids=[
         "list", "empty", "thin", "other-type", "no-word", "no-type", "no-id", "no-data", "no-object",
@@ -252,7 +250,7 @@ def test_an_event_that_we_do_not_know_is_not_understood(body: bytes) -> None:
     "created", [10**13, 10**30, -(10**30), 1e300, "1680800507", True, None, {}], ids=repr
 )
 def test_an_odd_time_is_left_out(created: object) -> None:
-    (callback,) = PROVIDER.read(delivered(changed("payment_intent.succeeded", created=created)))
+    (callback,) = PROVIDER.read(delivered(changed("callback.succeeded", created=created)))
     assert callback.occurred_at is None
 
 
@@ -270,7 +268,7 @@ def test_an_odd_time_is_left_out(created: object) -> None:
     ],
 )
 def test_a_start_answer_may_be_the_end_already(word: str, status: Status) -> None:
-    intent = json.loads(sample("stripe", "payment_intent.succeeded"))["data"]["object"] | {"status": word}
+    intent = json.loads(sample("stripe", "callback.succeeded"))["data"]["object"] | {"status": word}
     found = PAYMENT.read_start(HttpAnswer(status=200, body=json.dumps(intent).encode()))
     assert (found.external_id, found.status) == ("pi_3MtwBwLkdIwHu7ix28a3tqPa", status)
     assert (found.result is not None) == (status == "succeeded")
@@ -307,10 +305,45 @@ def test_a_start_answer_without_an_id_is_not_understood(operation: Any, body: by
         operation.read_start(HttpAnswer(status=200, body=body))
 
 
+@pytest.mark.parametrize(
+    ("operation", "place"),
+    [(PAYMENT, "payment_intents"), (REPORT, "reporting/report_runs")],
+    ids=["payment", "report"],
+)
+def test_a_payment_and_a_report_are_polled_where_they_lie(operation: Any, place: str) -> None:
+    request = operation.poll(
+        Ask(job_id="job_1", external_id="x_1/y", api_url="https://api.stripe.com", api_key="sk")
+    )
+    assert (request.method, request.url, request.body) == (
+        "GET",
+        f"https://api.stripe.com/v1/{place}/x_1%2Fy",
+        b"",
+    )
+    assert request.headers == {"authorization": "Bearer sk", "stripe-version": "2026-10-28.endive"}
+
+
+def test_a_polled_payment_says_how_it_stands() -> None:
+    assert PAYMENT.read_poll is not None
+    found = PAYMENT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.running")))
+    assert (found.external_id, found.status) == ("pi_3MtwBwLkdIwHu7ix28a3tqPa", "running")
+    found = PAYMENT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.succeeded")))
+    assert found.status is Status.SUCCEEDED
+    assert found.result is not None
+    assert found.result["amount_received"] == 2000
+
+
+def test_a_polled_report_says_where_it_lies() -> None:
+    assert REPORT.read_poll is not None
+    found = REPORT.read_poll(HttpAnswer(status=200, body=sample("stripe", "poll.report_succeeded")))
+    assert (found.external_id, found.status) == ("frr_1MtwRsLkdIwHu7ixuXfKmXpS", "succeeded")
+    assert found.result is not None
+    assert found.result["report_type"] == "balance.summary.1"
+
+
 def test_a_payment_is_canceled_once() -> None:
     assert PAYMENT.cancel is not None
     request = PAYMENT.cancel(
-        Cancel(job_id="job_1", external_id="pi_1/x", api_url="https://api.stripe.com", api_key="sk")
+        Ask(job_id="job_1", external_id="pi_1/x", api_url="https://api.stripe.com", api_key="sk")
     )
     assert request.url == "https://api.stripe.com/v1/payment_intents/pi_1%2Fx/cancel"
     assert request.body == b"cancellation_reason=requested_by_customer"
@@ -357,3 +390,4 @@ def test_the_profile_says_what_the_documentation_says() -> None:
     assert not PROVIDER.ordered
     assert PAYMENT.idempotent
     assert REPORT.idempotent
+    assert PAYMENT.idempotent_for == REPORT.idempotent_for == timedelta(hours=23)

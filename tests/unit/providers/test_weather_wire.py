@@ -80,7 +80,7 @@ def test_an_input_that_open_meteo_would_not_take_is_refused(change: dict[str, An
 
 
 def test_the_answer_is_the_result() -> None:
-    started = OPERATION.read_start(HttpAnswer(status=200, body=sample("weather", "forecast")))
+    started = OPERATION.read_start(HttpAnswer(status=200, body=sample("weather", "start")))
     assert started.status == "succeeded"
     assert started.result == {
         "latitude": 52.52,

@@ -1,0 +1,179 @@
+"""CloudConvert: jobs of tasks that import, convert and export files, found again by their tag.
+
+Callbacks come from a webhook of the account: each of these has a signing secret, and the webhook that a
+single job can name has none. The addresses of exported files open them to anybody, for 24 hours.
+"""
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.errors import NotUnderstood
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import (
+    Ask,
+    CallbackAddress,
+    Completion,
+    Operation,
+    Provider,
+    Start,
+    Started,
+    declared,
+    parse_object,
+)
+from services.providers.reading import (
+    at,
+    job_id_at,
+    object_at,
+    refusal_in,
+    status_in,
+    text_at,
+    time_from_text,
+    told,
+)
+from services.providers.requests import bearer, json_request, segment
+from services.signatures.catalogue import SCHEMES
+
+# https://cloudconvert.com/docs/api-reference/jobs
+STATUSES = {
+    "waiting": Status.RUNNING,
+    "processing": Status.RUNNING,
+    "finished": Status.SUCCEEDED,
+    "error": Status.FAILED,
+}
+# https://cloudconvert.com/docs/api-reference/webhooks#available-events
+EVENTS = {
+    "job.created": Status.RUNNING,
+    "job.finished": Status.SUCCEEDED,
+    "job.failed": Status.FAILED,
+}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class TaskInput(BaseModel):
+    """What to do, such as `import/url`, and whatever that takes."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    operation: str = Field(pattern=r"^[a-z0-9_-]{1,40}(/[a-z0-9_-]{1,40})?$")
+
+
+# https://cloudconvert.com/docs/api-reference/jobs
+class ConversionInput(BaseModel):
+    """The job's tasks by name: an import, a conversion and an export, say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tasks: dict[Name, TaskInput] = Field(min_length=1, max_length=50)
+
+
+class File(BaseModel):
+    """A file that was exported to an address."""
+
+    filename: str
+    url: str | None = None
+    size: int | None = None
+
+
+class Conversion(BaseModel):
+    """What a job came to."""
+
+    id: str
+    files: list[File]
+
+
+def start(job: Start) -> HttpRequest:
+    body: JsonObject = {**job.input.model_dump(), "tag": job.job_id}
+    return json_request("POST", f"{job.api_url}/v2/jobs", body, bearer(job.api_key))
+
+
+def poll(job: Ask) -> HttpRequest:
+    return HttpRequest(method="GET", url=_address(job), headers=bearer(job.api_key))
+
+
+# https://cloudconvert.com/docs/api-reference/jobs: deletes the job with its tasks and their files
+def cancel(job: Ask) -> HttpRequest:
+    return HttpRequest(method="DELETE", url=_address(job), headers=bearer(job.api_key))
+
+
+def _address(job: Ask) -> str:
+    return f"{job.api_url}/v2/jobs/{segment(job.external_id)}"
+
+
+def read_answer(answer: HttpAnswer) -> Started:
+    job = object_at(parse_object(answer.body), "data")
+    external_id, status = text_at(job, "id"), status_in(STATUSES, job.get("status"))
+    if not status.settled:
+        return Started(external_id=external_id)
+    result, failure = _outcome(job, status)
+    return Started(external_id=external_id, status=status, result=result, failure=failure)
+
+
+# https://cloudconvert.com/docs/api-reference/webhooks#our-webhook-request: the job's own status may be null
+def read(delivery: Delivery) -> tuple[Callback, ...]:
+    event = parse_object(delivery.body)
+    event_type, job = text_at(event, "event"), object_at(event, "job")
+    if not event_type.startswith("job."):
+        raise NotUnderstood("events of this type are not about jobs")
+    external_id, status = text_at(job, "id"), status_in(EVENTS, event_type)
+    result, failure = _outcome(job, status)
+    callback = Callback(
+        event_id=f"{event_type}-{external_id}",
+        event_type=event_type,
+        status=status,
+        operation="conversion",
+        job_id=job_id_at(job, "tag"),
+        external_id=external_id,
+        occurred_at=time_from_text(job.get("ended_at") or job.get("created_at")),
+        result=result,
+        failure=failure,
+    )
+    return (callback,)
+
+
+def _outcome(job: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
+    tasks = job.get("tasks")
+    listed = tasks if isinstance(tasks, list) else []
+    if status is Status.SUCCEEDED:
+        files: list[JsonValue] = []
+        for task in listed:
+            exported = at(task, "result.files") if at(task, "operation") == "export/url" else None
+            files.extend(exported if isinstance(exported, list) else [])
+        return declared(Conversion, {"id": job.get("id"), "files": files}), None
+    if status is Status.FAILED:
+        failed = [task for task in listed if at(task, "status") == "error"]
+        # Those that waited for the one that failed fail after it, and say no more than that.
+        causes = [task for task in failed if at(task, "code") != "INPUT_TASK_FAILED"]
+        cause = next(iter(causes or failed), None)
+        return None, told(at(cause, "code"), at(cause, "message"), otherwise="conversion_failed")
+    return None, None
+
+
+PROVIDER = Provider(
+    name="cloudconvert",
+    documentation="https://cloudconvert.com/docs/api-reference/jobs",
+    completion=Completion.WEBHOOK,
+    api_url="https://api.cloudconvert.com",
+    api_key="cloudconvert-api-key",
+    scheme=SCHEMES["cloudconvert"],
+    signing_secret="cloudconvert-signing-secret",  # noqa: S106 - the secret's name
+    callback_address=CallbackAddress.ACCOUNT,
+    operations={
+        "conversion": Operation(
+            input=ConversionInput,
+            result=Conversion,
+            start=start,
+            read_start=read_answer,
+            cancel=cancel,
+            poll=poll,
+            read_poll=read_answer,
+        )
+    },
+    default_operation="conversion",
+    read=read,
+    refusal=partial(refusal_in, path="message"),
+    # https://cloudconvert.com/docs/api-reference/webhooks#error-handling: three times, "waiting some time in
+    # between"; how long it waits for an answer is not said
+)

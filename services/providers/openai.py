@@ -1,0 +1,162 @@
+"""OpenAI: responses of models, made in the background; a callback says which one is done, and no more."""
+
+from datetime import timedelta
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.errors import NotUnderstood
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import (
+    Ask,
+    CallbackAddress,
+    Completion,
+    Operation,
+    Provider,
+    Start,
+    Started,
+    declared,
+    parse_object,
+)
+from services.providers.reading import (
+    JOB_ID,
+    at,
+    header_text,
+    refusal_in,
+    status_in,
+    text_at,
+    time_from_unix,
+    told,
+)
+from services.providers.requests import bearer, json_request, segment
+from services.signatures.catalogue import SCHEMES
+
+# https://developers.openai.com/api/docs/guides/background#polling-background-responses
+STATUSES = {
+    "queued": Status.RUNNING,
+    "in_progress": Status.RUNNING,
+    "completed": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "incomplete": Status.FAILED,
+    "cancelled": Status.CANCELED,
+}
+# https://developers.openai.com/api/reference/resources/webhooks: how it ended is to be asked
+ENDED = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
+
+
+# https://developers.openai.com/api/reference/resources/responses/methods/create
+class ResponseInput(BaseModel):
+    """What to ask of which model."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
+    input: str | list[JsonObject] = Field(min_length=1, max_length=500_000)
+    instructions: str | None = Field(None, max_length=500_000)
+    reasoning: JsonObject | None = None
+    text: JsonObject | None = None
+    tools: list[JsonObject] | None = Field(None, max_length=128)
+    max_output_tokens: int | None = Field(None, ge=16, le=10_000_000)
+    previous_response_id: str | None = Field(None, pattern=r"^resp_[A-Za-z0-9_]{1,200}$")
+
+
+class Response(BaseModel):
+    """What the model put out, and what it took."""
+
+    id: str
+    model: str
+    output: list[JsonObject]
+    usage: JsonObject | None = None
+    created_at: float | None = None
+    completed_at: float | None = None
+
+
+# https://developers.openai.com/api/docs/guides/background
+def start(job: Start) -> HttpRequest:
+    body: JsonObject = job.input.model_dump(exclude_none=True)
+    body |= {"background": True, "store": True, "metadata": {JOB_ID: job.job_id}}
+    return json_request("POST", f"{job.api_url}/v1/responses", body, bearer(job.api_key))
+
+
+def poll(job: Ask) -> HttpRequest:
+    url = f"{job.api_url}/v1/responses/{segment(job.external_id)}"
+    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
+
+
+# https://developers.openai.com/api/docs/guides/background#cancelling-a-background-response
+def cancel(job: Ask) -> HttpRequest:
+    url = f"{job.api_url}/v1/responses/{segment(job.external_id)}/cancel"
+    return HttpRequest(method="POST", url=url, headers=bearer(job.api_key))
+
+
+def read_answer(answer: HttpAnswer) -> Started:
+    response = parse_object(answer.body)
+    external_id, status = text_at(response, "id"), status_in(STATUSES, response.get("status"))
+    result, failure = _outcome(response, status)
+    return Started(external_id=external_id, status=status, result=result, failure=failure)
+
+
+def _outcome(response: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
+    if status is Status.SUCCEEDED:
+        return declared(Response, response), None
+    if status is Status.FAILED and response.get("status") == "incomplete":
+        reason = at(response, "incomplete_details.reason")
+        return None, told(reason, "the response is incomplete", otherwise="incomplete")
+    if status is Status.FAILED:
+        return None, told(
+            at(response, "error.code"), at(response, "error.message"), otherwise="response_failed"
+        )
+    if status is Status.CANCELED:
+        return None, told(None, "the response was cancelled", otherwise="canceled")
+    return None, None
+
+
+def read(delivery: Delivery) -> tuple[Callback, ...]:
+    event = parse_object(delivery.body)
+    event_type = text_at(event, "type")
+    if not event_type.startswith("response."):
+        raise NotUnderstood("events of this type are not about jobs")
+    ended = event_type in ENDED
+    callback = Callback(
+        event_id=header_text(delivery, "webhook-id"),
+        event_type=event_type,
+        status=Status.RUNNING if ended else Status.UNKNOWN,
+        operation="response",
+        external_id=text_at(event, "data.id"),
+        occurred_at=time_from_unix(event.get("created_at")),
+        thin=ended,
+    )
+    return (callback,)
+
+
+PROVIDER = Provider(
+    name="openai",
+    documentation="https://developers.openai.com/api/docs/guides/background",
+    completion=Completion.WEBHOOK,
+    api_url="https://api.openai.com",
+    api_key="openai-api-key",
+    scheme=SCHEMES["openai"],
+    signing_secret="openai-signing-secret",  # noqa: S106 - the secret's name
+    callback_address=CallbackAddress.ACCOUNT,
+    operations={
+        "response": Operation(
+            input=ResponseInput,
+            result=Response,
+            start=start,
+            read_start=read_answer,
+            cancel=cancel,
+            poll=poll,
+            read_poll=read_answer,
+            # "background mode stores response data for roughly 10 minutes"
+            poll_after=timedelta(minutes=3),
+            poll_every=timedelta(minutes=5),
+            start_budget=timedelta(seconds=10),  # only the start's answer tells which response is ours
+        )
+    },
+    default_operation="response",
+    read=read,
+    # https://developers.openai.com/api/docs/guides/error-codes
+    refusal=partial(refusal_in, path="error.message"),
+    # https://developers.openai.com/api/docs/guides/webhooks; how long it waits for an answer is not said
+    repeats_for=timedelta(hours=72),
+)
