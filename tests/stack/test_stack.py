@@ -67,7 +67,7 @@ async def test_callbacks_that_come_while_service_bus_is_stopped_are_spooled_and_
 async def test_service_bus_killed_and_started_again_keeps_the_deadlines_that_wait_in_it(
     stack: Stack, client: Client, consumer: Consumer
 ) -> None:
-    await client.turn(provider="replicate", callback={"lost": True})
+    await client.turn(provider="replicate", latency=600)
     answer = await client.http.post(
         f"{stack.functions_url}/api/jobs/replicate", json={"input": PREDICTION, "deadline_seconds": 6}
     )
@@ -75,6 +75,17 @@ async def test_service_bus_killed_and_started_again_keeps_the_deadlines_that_wai
     stack.start("servicebus")
     await consumer.has([answer.json()["id"]])
     assert consumer.types == {answer.json()["id"]: "job.expired"}
+
+
+async def test_a_job_whose_callback_is_lost_is_asked_about_before_its_deadline_ends_it(
+    stack: Stack, client: Client, consumer: Consumer
+) -> None:
+    await client.turn(provider="replicate", callback={"lost": True})
+    answer = await client.http.post(
+        f"{stack.functions_url}/api/jobs/replicate", json={"input": PREDICTION, "deadline_seconds": 6}
+    )
+    await consumer.has([answer.json()["id"]])
+    assert consumer.types == {answer.json()["id"]: "job.succeeded"}
 
 
 async def test_a_host_killed_in_the_middle_of_a_start_charges_once(
