@@ -508,7 +508,7 @@ def test_letter_case_counts_unless_a_digest_is_hex(name: str) -> None:
 
 
 VERSION = re.compile(r"\b(v[01]|h1|sha1|sha256|sha384|hmac-sha256-hex)(?=[=,:])")
-VERSIONED = [name for name in SCHEMES if VERSION.search(digest_of(name, signed(name))[1].string)]
+VERSIONED = [name for name in MATERIAL if VERSION.search(digest_of(name, signed(name))[1].string)]
 
 
 @pytest.mark.parametrize("name", VERSIONED)
