@@ -61,7 +61,7 @@ def _meta(delivery: Delivery, secrets: Sequence[str]) -> Handshaken | None:
     query = _query(delivery)
     if query.get("hub.mode") != "subscribe":
         return None
-    given = query.get("hub.verify_token", "").encode(errors="replace")
+    given = query.get("hub.verify_token", "").encode(errors="surrogatepass")
     if not any(hmac.compare_digest(given, key) for key in usable_keys(secrets, KeyForm.TEXT)):
         raise NotVerified(Reason.WRONG_TOKEN)
     return _reflect(query.get("hub.challenge"))
