@@ -11,7 +11,7 @@ from services.lifecycle import POLL_AFTER, POLL_EVERY
 from services.providers import BUILT_IN, built_in
 from services.providers.base import CallbackAddress, Completion, Operation, Provider
 from services.receive import needs_token
-from services.signatures import catalogue
+from services.signatures import catalogue, public_catalogue
 from services.signatures.catalogue import SCHEMES
 from services.signatures.certificates import PayPalTransmissions, SnsMessages
 from services.signatures.forms import Braintree
@@ -131,7 +131,7 @@ def _polled(operation: Operation) -> str:
 def schemes_table() -> str:
     """Write a line for each scheme of the catalogue."""
     heads = ("Scheme", "Proof", "Header", "Signs", "Age", "Token", "Handshake", "")
-    addresses = scheme_addresses(inspect.getsource(catalogue))
+    addresses = scheme_addresses(inspect.getsource(catalogue) + inspect.getsource(public_catalogue))
     return _table(heads, (_scheme_line(name, one, addresses[name]) for name, one in sorted(SCHEMES.items())))
 
 

@@ -1,6 +1,7 @@
 """What the broker does on a link: it takes messages, hands them out, answers requests."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 from uuid import UUID
@@ -120,7 +121,7 @@ def said(error: RefusedError) -> Said:
     return Said(error.condition, error.description, {symbol("condition"): str(error.condition)})
 
 
-class _Incoming(End):
+class _Incoming(End, ABC):
     """A link on which a client sends."""
 
     limit: ClassVar[int]
@@ -164,8 +165,9 @@ class _Incoming(End):
             if self.link.credit < _CREDIT // 2:
                 self.link.flow(_CREDIT - self.link.credit)
 
+    @abstractmethod
     def _read(self, one: Proton, encoded: bytes, message_format: int) -> None:
-        raise NotImplementedError
+        """Do what a message asks for, and say what became of it."""
 
 
 class Producer(_Incoming):

@@ -56,11 +56,10 @@ def _check_auth(text: str) -> str:
 
 
 def _check_scheme(text: str) -> str:
-    names = (*SCHEMES, *UNSIGNED)
-    if text not in names:
+    if text not in UNSIGNED and text not in SCHEMES:
         near = (
-            ", ".join(get_close_matches(text, names, cutoff=0.5))
-            or "a name in services/signatures/catalogue.py"
+            ", ".join(get_close_matches(text, (*SCHEMES, *UNSIGNED), cutoff=0.5))
+            or "a name in docs/providers.md"
         )
         raise ValueError(f"there is no such scheme; near to it: {near}")
     return text

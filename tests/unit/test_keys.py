@@ -15,7 +15,8 @@ from services.keys import Keys
 from services.models import Delivery, HttpAnswer, HttpRequest
 from services.providers.base import Completion, Provider
 from services.secrets import Secrets
-from services.signatures.catalogue import JWTS, PUBLIC_KEYS, STRIPE
+from services.signatures.catalogue import STRIPE
+from services.signatures.public_catalogue import JWTS, PUBLIC_KEYS
 from services.signatures.scheme import KeySource
 from tests.unit.conftest import ACME
 

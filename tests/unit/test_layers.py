@@ -1,6 +1,8 @@
 """Who may import whom: the rule of docs/architecture.md, read from the source; and what is deployed."""
 
 import ast
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -94,3 +96,12 @@ def test_a_layer_imports_only_what_lies_below_it(folder: str, may_import: set[st
 @pytest.mark.parametrize("module", ["models", "errors"], ids=["models", "errors"])
 def test_the_lowest_layer_imports_nothing_of_ours(module: str) -> None:
     assert not any(name.startswith("services") for name in imports(ROOT / "services" / f"{module}.py"))
+
+
+def test_a_cold_start_without_public_keys_imports_no_cryptography() -> None:
+    code = (
+        "import sys; from services import bootstrap; from services.providers import providers;"
+        "providers(['stripe', 'replicate', 'acme'], {'acme': {'start_url': 'https://a.example'}});"
+        "sys.exit('cryptography' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -567,7 +567,7 @@ def test_a_refusal_is_told_in_their_words(status: int, body: bytes, failure: Fai
         ("scheme", "githup", "there is no such scheme; near to it: github"),
         ("scheme", "standard-webhooks", "near to it: standardwebhooks"),
         ("scheme", "GitHub", "near to it: github"),
-        ("scheme", "????", "near to it: a name in services/signatures/catalogue.py"),
+        ("scheme", "????", "near to it: a name in docs/providers.md"),
         ("payload_field", "a..b", "joined by full stops"),
     ],
 )

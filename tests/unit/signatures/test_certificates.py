@@ -10,7 +10,7 @@ import pytest
 
 from services.errors import NotVerified, OperatorError, Reason
 from services.models import Delivery
-from services.signatures.catalogue import PUBLIC_KEYS
+from services.signatures.public_catalogue import PUBLIC_KEYS
 from tests.unit.signatures.key_documents import (
     TOPIC,
     WEBHOOK_ID,

@@ -13,7 +13,7 @@ import pytest
 
 from services.errors import NotVerified, OperatorError, Reason
 from services.models import Delivery
-from services.signatures.catalogue import JWTS
+from services.signatures.public_catalogue import JWTS
 from tests.unit.signatures.key_documents import (
     base64url,
     jwk,
