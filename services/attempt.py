@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from services import tokens
 from services.access import PASSING, Credentials, read_retry_after
 from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, Unavailable, stack_of
-from services.lifecycle import MENDING, Answered, Lost, PutOff, Refused
+from services.lifecycle import MENDING, Answered, Lost, PutOff, Refused, Trouble
 from services.models import Failure, HttpAnswer, HttpRequest, Job
 from services.ports import Clock, HttpSender
 from services.providers.base import (
@@ -32,6 +32,7 @@ POLL_BUDGET = timedelta(seconds=30)
 _log = logging.getLogger(__name__)
 
 _UNREACHABLE = Failure(code="provider_unreachable", message="the provider could not be reached")
+_ANSWER_LOST = Failure(code="answer_lost", message="the provider's answer to the start was lost")
 _UNREADABLE = Failure(code="answer_unreadable", message="the provider's answer could not be read")
 _REFUSED_KEY = Failure(code="provider_refused_key", message="the provider refused our API key")
 _NO_TOKEN = Failure(code="no_access_token", message="the provider gave no access token")
@@ -87,11 +88,9 @@ class Attempt:
         try:
             answer = await self._send(request, provider, key, budget)
         except NotSent:
-            return PutOff(failure=_UNREACHABLE)
+            return PutOff(failure=_UNREACHABLE, trouble=Trouble.FAILING)
         except AnswerLost:
-            return Lost(
-                failure=Failure(code="answer_lost", message="the provider's answer to the start was lost")
-            )
+            return Lost(failure=_ANSWER_LOST, trouble=Trouble.FAILING)
         _note_answer("start.answered", job, answer)
         return read_answer(provider, operation, answer, self.clock.now())
 
@@ -186,16 +185,19 @@ def read_answer(
         except NotUnderstood:
             return Lost(failure=_UNREADABLE)
         except NotSent as error:
-            return PutOff(failure=_unavailable(answer), retry_after=error.retry_after or wait)
+            wait = error.retry_after or wait
+            return PutOff(failure=_unavailable(answer), retry_after=wait, trouble=Trouble.LIMITED)
     failed = _unavailable(answer)
     unsure = {502, 504, 520, 524} if not operation.idempotent else set(range(500, 600)) - {503}
     if answer.status in unsure:
-        return Lost(failure=failed)
+        return Lost(failure=failed, trouble=Trouble.FAILING)
     if answer.status in (401, 403):
         return PutOff(failure=_REFUSED_KEY, retry_after=wait, counts=False)
     in_use = answer.status == 409 and operation.idempotent  # the first request with this key is not done
+    if answer.status == 429:
+        return PutOff(failure=failed, retry_after=wait, trouble=Trouble.LIMITED)
     if answer.status in PASSING or answer.status >= 500 or in_use:
-        return PutOff(failure=failed, retry_after=wait)
+        return PutOff(failure=failed, retry_after=wait, trouble=None if in_use else Trouble.FAILING)
     if operation.read_duplicate:
         with suppress(NotUnderstood):
             return Answered(started=operation.read_duplicate(answer), elapsed=answer.elapsed)

@@ -29,6 +29,7 @@ from services.jobs import Jobs
 from services.keys import Keys
 from services.models import Delivery
 from services.outbox import Outbox
+from services.pace import Paces
 from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
 from services.providers.base import CallbackAddress, Provider
@@ -89,8 +90,9 @@ def build(values: Mapping[str, str]) -> Hookbus:
     bus, payloads = _bus(settings), _payload_store(settings)
     secrets = Secrets(source=_secret_source(settings, values), clock=clock)
     outbox = Outbox(bus=bus, payloads=payloads, clock=clock)
+    store = _job_store(settings)
     jobs = Jobs(
-        store=_job_store(settings),
+        store=store,
         bus=bus,
         payloads=payloads,
         outbox=outbox,
@@ -102,6 +104,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
             clock=clock,
             public_url=settings.public_url,
         ),
+        paces=Paces(store=store, clock=clock, chance=random.random),
         clock=clock,
         chance=random.random,
         new_id=lambda: randomness.token_bytes(20),

@@ -12,10 +12,25 @@ from dataclasses import dataclass, replace
 
 from services.attempt import Attempt
 from services.errors import Unavailable, VersionConflict
-from services.lifecycle import Call, Called, Happened, Notice, NoticeKind, Polled, Step, Ticked, next_step
+from services.lifecycle import (
+    Answered,
+    Call,
+    Called,
+    Happened,
+    Lost,
+    Notice,
+    NoticeKind,
+    Polled,
+    PutOff,
+    Refused,
+    Step,
+    Ticked,
+    next_step,
+)
 from services.messages import MAX_DATA_BYTES, event_data, notice_event, outcome_event, tick_message
 from services.models import Job, Stored
 from services.outbox import Outbox
+from services.pace import Paces
 from services.ports import Clock, JobStore, MessageBus, PayloadStore
 
 MAX_CONFLICTS = 20
@@ -32,6 +47,7 @@ class Jobs:
     payloads: PayloadStore
     outbox: Outbox
     attempt: Attempt
+    paces: Paces
     clock: Clock
     chance: Callable[[], float]
     new_id: Callable[[], bytes]
@@ -45,7 +61,9 @@ class Jobs:
         """Apply what happened to a job just loaded; a lost compare-and-set decides again on the new row."""
         woken_by = happened.number if isinstance(happened, Ticked) else 0
         for _ in range(MAX_CONFLICTS):
-            _, operation = self.attempt.declared(stored.job)
+            if isinstance(happened, Ticked) and woken_by < stored.job.tick:
+                return stored.job  # another tick waits in its place
+            provider, operation = self.attempt.declared(stored.job)
             if isinstance(happened, Called) and happened.callback.thin and operation.poll is None:
                 named = {"provider": stored.job.provider, "operation": stored.job.operation}
                 _log.error("callback.thin_without_poll", extra={"job_id": stored.job.id, **named})
@@ -57,13 +75,23 @@ class Jobs:
             try:
                 if step.call is not Call.START:
                     return await self._carry_out(stored, step, woken_by)
+                held = await self.paces.hold(provider, operation, stored.job)
+                if held:
+                    happened = held
+                    continue
                 # On record before it is sent: who finds the mark after a crash must not send blindly again.
                 version = await self.store.save(step.job, stored.version)
-                happened = await self.attempt.start(step.job)
+                happened = await self.start(step.job)
                 stored = Stored(job=step.job, version=version)
             except VersionConflict:
                 stored = await self._reload(stored.job.id)
         raise Unavailable("a job changes too often to be saved")
+
+    async def start(self, job: Job) -> Answered | Refused | PutOff | Lost:
+        """Send a job's start, which has its turn and its mark, and let its provider's pace learn from it."""
+        happened = await self.attempt.start(job)
+        await self.paces.heed(job.provider, happened)
+        return happened
 
     async def publish_notice(self, notice: Notice, job: Job | None, traceparent: str | None) -> None:
         """Tell consumers of a callback that settled nothing; one that is nobody's is kept as well."""
@@ -92,7 +120,8 @@ class Jobs:
         if step.look_at:
             number = max(stored.job.tick, woken_by) + 1
             tick = tick_message(job, number, self.new_id())
-            job = replace(job, tick=number, tick_sequence=await self.bus.schedule(tick, step.look_at))
+            sequence = await self.bus.schedule(tick, step.look_at)
+            job = replace(job, tick=number, tick_sequence=sequence, tick_at=step.look_at)
         if job.external_id and job.external_id != stored.job.external_id:
             await self.store.link(job.provider, job.external_id, job.id)
         if job != stored.job:

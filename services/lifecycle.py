@@ -47,6 +47,13 @@ class Refused:
     failure: Failure
 
 
+class Trouble(StrEnum):
+    """What a start says about its provider's health."""
+
+    LIMITED = "limited"
+    FAILING = "failing"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOff:
     """The start did not happen, and may later. What is ours to mend does not count as an attempt."""
@@ -54,6 +61,16 @@ class PutOff:
     failure: Failure
     retry_after: timedelta | None = None
     counts: bool = True
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The start was not sent, for it was not its turn; `turn_at` is kept for it, if there is one."""
+
+    until: datetime
+    reason: str
+    turn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +78,7 @@ class Lost:
     """The start was sent and its answer is not known."""
 
     failure: Failure
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +104,7 @@ class Polled:
     retry_after: timedelta | None = None
 
 
-Happened = Ticked | Answered | Refused | PutOff | Lost | Called | CancelRequested | Polled
+Happened = Ticked | Answered | Refused | PutOff | Held | Lost | Called | CancelRequested | Polled
 
 
 class Call(StrEnum):
@@ -144,6 +162,8 @@ def next_step(job: Job, happened: Happened, now: datetime, operation: Operation,
             return _canceled(job, now)
         case Answered():
             return _answered(job, happened, now, operation, chance)
+        case Held():
+            return _held(job, happened, now)
         case Refused() | PutOff() | Lost():
             return _not_started(job, happened, now, operation, chance)
 
@@ -224,6 +244,11 @@ def _not_started(
             job = replace(job, status=Status.AMBIGUOUS)
     again = not exhausted and (job.status is Status.ACCEPTED or operation.idempotent)
     return Step(job=job, look_at=min(now + wait, job.deadline_at) if again else job.deadline_at)
+
+
+def _held(job: Job, held: Held, now: datetime) -> Step:
+    noted = _note_row(replace(job, turn_at=held.turn_at), now, "start.held", held.reason)
+    return Step(job=noted, look_at=_from(min(held.until, job.deadline_at), now))
 
 
 def _called(
@@ -325,10 +350,7 @@ def _as_callback(job: Job, told: Started, after: Ticked | Called) -> Called:
 
 
 def _poll_failed(job: Job, now: datetime, code: str) -> Job:
-    # One line for all that fail in a row, for the history is short.
-    kept = job.history[:-1] if job.history and job.history[-1].event == "poll.failed" else job.history
-    failed = replace(job, polls_failed=job.polls_failed + 1, history=kept)
-    return _note(failed, now, "poll.failed", code)
+    return _note_row(replace(job, polls_failed=job.polls_failed + 1), now, "poll.failed", code)
 
 
 def _can_poll(job: Job, operation: Operation) -> bool:
@@ -409,6 +431,12 @@ def _next_look(
 def _from(moment: datetime, now: datetime) -> datetime:
     """Keep a second's distance: the bus's clock may be ahead of ours, and wake the job too early for ever."""
     return max(moment, now + timedelta(seconds=1))
+
+
+def _note_row(job: Job, now: datetime, event: str, detail: str) -> Job:
+    """Note what may happen many times in a row by one line, for the history is short."""
+    kept = job.history[:-1] if job.history and job.history[-1].event == event else job.history
+    return _note(replace(job, history=kept), now, event, detail)
 
 
 def _note(

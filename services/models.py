@@ -37,6 +37,16 @@ class Status(StrEnum):
         return self in _SETTLED
 
 
+_TIMES_OF_A_JOB = (
+    "created_at",
+    "updated_at",
+    "deadline_at",
+    "attempt_since",
+    "tick_at",
+    "turn_at",
+    "progress_at",
+    "settled_at",
+)
 _SETTLED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
 
 
@@ -93,9 +103,10 @@ class Job:
     """One piece of work asked of a provider.
 
     `tick` is the number of the tick that waits for this job, `tick_sequence` what cancels it.
-    `attempt_since` is set while a start request may be on its way: who finds it set after the time
-    that a start can take knows that the answer was lost. `polls` counts the polls that found the job
-    running, `polls_failed` those since that told nothing.
+    `tick_at` is when that tick is due, and `turn_at` the moment that the provider's rate limit has kept
+    for this job's start. `attempt_since` is set while a start request may be on its way: who finds it set
+    after the time that a start can take knows that the answer was lost. `polls` counts the polls that found
+    the job running, `polls_failed` those since that told nothing.
     """
 
     id: str
@@ -116,6 +127,8 @@ class Job:
     polls_failed: int = 0
     tick: int = 1
     tick_sequence: int | None = None
+    tick_at: datetime | None = None
+    turn_at: datetime | None = None
     progress_at: datetime | None = None
     settled_at: datetime | None = None
     result: JsonObject | None = field(default=None, repr=False)
@@ -129,12 +142,17 @@ class Job:
         _require(is_name(self.provider), "a provider's name is lower case, at most 32 characters")
         _require(is_name(self.operation), "an operation's name is lower case, at most 32 characters")
         _require(isinstance(self.status, Status) and self.status is not Status.UNKNOWN, "a job has a status")
-        for name in ("created_at", "updated_at", "deadline_at", "attempt_since", "progress_at", "settled_at"):
+        for name in _TIMES_OF_A_JOB:
             _require_aware(name, getattr(self, name))
         _require(
             self.status.settled == (self.settled_at is not None), "a settled job says when, others do not"
         )
         _require(not self.published or self.status.settled, "only a settled job's outcome is published")
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the job is to be looked at next; None once its outcome is published."""
+        return None if self.published else self.tick_at or self.deadline_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +161,41 @@ class Stored:
 
     job: Job
     version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """How many jobs a store has taken, has seen the end of (the outcome is published), and holds open.
+
+    The first two are counted as it happens, the last is the length of the list of open jobs: where they do
+    not add up, a job was lost.
+    """
+
+    accepted: int
+    settled: int
+    open: int
+
+    @property
+    def balanced(self) -> bool:
+        return self.accepted == self.settled + self.open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a provider takes starts now, as all instances share it.
+
+    `troubles` counts the starts in a row that it did not take. Until `rests_until` it is sent none, and then
+    one, whose answer is waited for until `trial_until`. `next_at` is when its rate limit has room again.
+    """
+
+    troubles: int = 0
+    rests_until: datetime | None = None
+    trial_until: datetime | None = None
+    next_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rests_until", "trial_until", "next_at"):
+            _require_aware(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +283,7 @@ class HttpAnswer:
 
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
+_PACE: TypeAdapter[Pace] = TypeAdapter(Pace)
 
 
 def job_to_json(job: Job) -> bytes:
@@ -243,3 +297,16 @@ def job_from_json(document: bytes | str) -> Job:
         return _JOB.validate_json(document)
     except ValidationError:  # its text would show what the document holds
         raise ValueError("the document is not a job") from None
+
+
+def pace_to_json(pace: Pace) -> bytes:
+    """Write a pace as its stores keep it."""
+    return _PACE.dump_json(pace)
+
+
+def pace_from_json(document: bytes | str) -> Pace:
+    """Read a pace back; one that cannot be read is a pace like any other provider's at first."""
+    try:
+        return _PACE.validate_json(document)
+    except ValidationError:
+        return Pace()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.models import HttpAnswer, HttpRequest, Job, Message, Stored, Version
+from services.models import HttpAnswer, HttpRequest, Job, Ledger, Message, Pace, Stored, Version
 
 
 class JobStore(Protocol):
@@ -23,6 +23,17 @@ class JobStore(Protocol):
 
     async def find(self, provider: str, external_id: str) -> str | None:
         """Look up the id of the job that a provider calls this."""
+
+    async def ledger(self) -> Ledger:
+        """Count the jobs, without reading one."""
+
+    async def overdue(self, before: datetime, limit: int) -> Sequence[str]:
+        """List open jobs that were due before this, at most `limit`; reads no other."""
+
+    async def load_pace(self, provider: str) -> tuple[Pace, Version] | None: ...
+
+    async def save_pace(self, provider: str, pace: Pace, version: Version | None) -> Version:
+        """Replace a pace if its version is still this one, None if there was none; raises VersionConflict."""
 
 
 class MessageBus(Protocol):

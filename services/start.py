@@ -75,7 +75,6 @@ class StartJob:
         elif known := await self.jobs.store.load(job_id):
             return _same(known.job, digest), False
         now = self.jobs.clock.now()
-        first_look = now + (ASYNC_DELAY if respond_async else operation.start_budget + ANSWER_GRACE)
         job = Job(
             id=job_id,
             provider=provider.name,
@@ -88,16 +87,24 @@ class StartJob:
             updated_at=now,
             deadline_at=now + _deadline(operation, request),
             traceparent=traceparent,
-            attempts=0 if respond_async else 1,
-            attempt_since=None if respond_async else now,
             history=(Entry(at=now, event="accepted"),),
         )
         if len(job_to_json(job)) > MAX_ROW_BYTES:
             raise CallerError(413, "input-too-large", "the input is too large to be kept with its result")
+        held = None if respond_async else await self.jobs.paces.hold(provider, operation, job)
+        if held:
+            noted = Entry(at=now, event="start.held", detail=held.reason)
+            job = replace(job, turn_at=held.turn_at, history=(*job.history, noted))
+        sends = not (held or respond_async)
+        if sends:
+            job = replace(job, attempts=1, attempt_since=now)
+            first_look = now + operation.start_budget + ANSWER_GRACE
+        else:
+            first_look = max(held.until if held else now, now + ASYNC_DELAY)
         first_look = min(first_look, job.deadline_at)
         tick = tick_message(job, job.tick, self.jobs.new_id())
         sequence = await self.jobs.bus.schedule(tick, first_look)
-        job = replace(job, tick_sequence=sequence)
+        job = replace(job, tick_sequence=sequence, tick_at=first_look)
         if self.jobs.clock.now() - now > PATIENCE:
             raise Unavailable("the bus took too long to schedule a tick")
         stored, made = await self._create(job)
@@ -107,9 +114,7 @@ class StartJob:
         _log.info(
             "job.accepted", extra={"job_id": job.id, "provider": job.provider, "operation": job.operation}
         )
-        if respond_async:
-            return job, True
-        return await self._try(stored), True
+        return await self._try(stored) if sends else job, True
 
     async def _create(self, job: Job) -> tuple[Stored, bool]:
         try:
@@ -122,7 +127,7 @@ class StartJob:
             return found, found.job == job
 
     async def _try(self, stored: Stored) -> Job:
-        happened = await self.jobs.attempt.start(stored.job)
+        happened = await self.jobs.start(stored.job)
         try:
             return await self.jobs.move(stored, happened)
         except Unavailable:

@@ -13,7 +13,9 @@ from services.models import (
     HttpAnswer,
     HttpRequest,
     Job,
+    Ledger,
     Message,
+    Pace,
     Stored,
     Version,
     job_from_json,
@@ -40,12 +42,17 @@ class MemoryJobStore(_Part):
     def __init__(self) -> None:
         self._rows: dict[str, tuple[bytes, Version]] = {}
         self._links: dict[tuple[str, str], str] = {}
+        self._due: dict[str, datetime] = {}
+        self._accepted = self._settled = 0
+        self._paces: dict[str, tuple[Pace, Version]] = {}
         self._writes = 0
 
     async def create(self, job: Job) -> Version:
         self._reach()
         if job.id in self._rows:
             raise AlreadyExists(job.id)
+        self._accepted += 1
+        self._settled += job.due_at is None
         return self._write(job)
 
     async def load(self, job_id: str) -> Stored | None:
@@ -58,6 +65,7 @@ class MemoryJobStore(_Part):
         row = self._rows.get(job.id)
         if row is None or row[1] != version:
             raise VersionConflict(job.id)
+        self._settled += job.due_at is None and job.id in self._due
         return self._write(job)
 
     async def link(self, provider: str, external_id: str, job_id: str) -> None:
@@ -68,11 +76,38 @@ class MemoryJobStore(_Part):
         self._reach()
         return self._links.get((provider, external_id))
 
+    async def ledger(self) -> Ledger:
+        self._reach()
+        return Ledger(accepted=self._accepted, settled=self._settled, open=len(self._due))
+
+    async def overdue(self, before: datetime, limit: int) -> Sequence[str]:
+        self._reach()
+        return [job_id for job_id, due_at in self._due.items() if due_at < before][:limit]
+
+    async def load_pace(self, provider: str) -> tuple[Pace, Version] | None:
+        self._reach()
+        return self._paces.get(provider)
+
+    async def save_pace(self, provider: str, pace: Pace, version: Version | None) -> Version:
+        self._reach()
+        known = self._paces.get(provider)
+        if version != (known[1] if known else None):
+            raise VersionConflict(provider)
+        self._paces[provider] = (pace, self._next_version())
+        return self._paces[provider][1]
+
     def _write(self, job: Job) -> Version:
-        self._writes += 1
-        version = Version(str(self._writes))
+        version = self._next_version()
         self._rows[job.id] = (job_to_json(job), version)
+        if job.due_at is None:
+            self._due.pop(job.id, None)
+        else:
+            self._due[job.id] = job.due_at
         return version
+
+    def _next_version(self) -> Version:
+        self._writes += 1
+        return Version(str(self._writes))
 
 
 class MemoryBus(_Part):

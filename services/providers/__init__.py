@@ -5,10 +5,12 @@ from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
+from pydantic import ValidationError
+
 from services.errors import OperatorError
 from services.models import is_name
 from services.providers.base import Provider
-from services.providers.options import check_url, setting
+from services.providers.options import BuiltInOptions, problems_in, setting
 
 BUILT_IN = (
     "apify",
@@ -65,7 +67,7 @@ def _provider(name: str, options: Mapping[str, str]) -> Provider:
             f"{name!r} cannot name a provider: a-z 0-9 _, a letter first, at most 32 characters"
         )
     if name in BUILT_IN:
-        return _with_address(built_in(name), options)
+        return _with_options(built_in(name), options)
     if "start_url" not in options:
         known = ", ".join(BUILT_IN)
         raise OperatorError(
@@ -76,21 +78,17 @@ def _provider(name: str, options: Mapping[str, str]) -> Provider:
     return standard.provider(name, options)
 
 
-def _with_address(provider: Provider, options: Mapping[str, str]) -> Provider:
-    problems = [
-        f"{setting(provider.name, option)}: there is no such option; {provider.name} takes API_URL"
-        for option in options
-        if option != "api_url"
-    ]
-    given = options.get("api_url", provider.api_url)
-    if not given:
+def _with_options(provider: Provider, options: Mapping[str, str]) -> Provider:
+    problems: list[str] = []
+    found = BuiltInOptions()
+    try:
+        found = BuiltInOptions.model_validate(dict(options))
+    except ValidationError as error:
+        problems = problems_in(provider.name, error, BuiltInOptions)
+    if not (provider.api_url or options.get("api_url")):
         example = provider.api_url_example
         problems.append(f"{setting(provider.name, 'api_url')}: is missing: give an address like {example}")
-        raise OperatorError("\n".join(problems))
-    try:
-        api_url = check_url(given).rstrip("/")
-    except ValueError as error:
-        problems.append(f"{setting(provider.name, 'api_url')}: {error}")
     if problems:
         raise OperatorError("\n".join(problems))
-    return replace(provider, api_url=api_url)
+    api_url = (found.api_url or provider.api_url).rstrip("/")
+    return replace(provider, api_url=api_url, rate_limit=found.rate_limit)

@@ -114,6 +114,26 @@ def _polled_often(operation: Operation) -> Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """How many starts a provider is sent: `starts` evenly spread over `per`, a tenth of them at once at most.
+
+    All instances keep it together: in any window of `per` there are at most `starts` and that tenth, and what
+    their clocks differ by, and what a tick's delay of up to 5 s bunches.
+    """
+
+    starts: int
+    per: timedelta
+
+    def __post_init__(self) -> None:
+        if self.starts < 1 or self.per <= timedelta(0):
+            raise ValueError("a rate limit is at least one start in some time")
+
+    @property
+    def burst(self) -> int:
+        return max(1, self.starts // 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookAnswer:
     """What this provider wants to hear when a callback was taken."""
 
@@ -197,7 +217,7 @@ class Provider:
     key is exchanged for, and with `tells_secret`, each start gets the signing secret, for the provider to
     send it with its callbacks. Without an `api_url` the operator has to set it, as `api_url_example` shows.
     `max_bytes` is how long a callback may be that comes to an address with our token, if more than the
-    setting allows.
+    setting allows. `rate_limit` is what the operator sets, for it goes by account and contract.
     The last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
     delivery, whether it promises order.
     """
@@ -220,6 +240,7 @@ class Provider:
     answer: WebhookAnswer = WebhookAnswer()
     handshake: Handshake | None = None
     max_bytes: int | None = None
+    rate_limit: RateLimit | None = None
     patience: timedelta | None = None
     repeats_for: timedelta | None = None
     ordered: bool = False

@@ -1,6 +1,7 @@
 """The settings that describe a provider: their names, what they may hold, and what is wrong with them."""
 
 import re
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,13 +18,14 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from services.models import Status
-from services.providers.base import CallbackAddress
+from services.providers.base import CallbackAddress, RateLimit
 from services.signatures.catalogue import SCHEMES
 
 UNSIGNED = ("none", "eventgrid")
 """What can stand for a scheme where there is none: our token in the address is then all that is checked."""
 _OURS = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 _AUTH = re.compile(r"bearer|basic|none|header:[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
@@ -41,6 +43,14 @@ def check_url(text: str) -> str:
     if parts.fragment or parts.port == 0:
         raise ValueError("give an address without a fragment, and with a port that exists")
     return text
+
+
+def _read_rate_limit(text: str) -> RateLimit:
+    """Read `25/second`; raises ValueError for anything else."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError("give starts and a time, such as 25/second, 100/minute, 1000/hour or 5000/day")
+    return RateLimit(starts=int(match[1]), per=timedelta(**{f"{match[2]}s": 1}))
 
 
 def _check_path(text: str) -> str:
@@ -94,6 +104,7 @@ def _split_statuses(text: str) -> dict[str, Status]:
 
 
 Path = Annotated[str, AfterValidator(_check_path)]
+Rate = Annotated[RateLimit, BeforeValidator(_read_rate_limit)]
 
 
 # Schemes that sign one field's text and nothing beside it: whatever else stands there is not to be read.
@@ -105,8 +116,17 @@ SIGNED_FIELDS = {
 }
 
 
+class BuiltInOptions(BaseModel):
+    """The settings that every built-in provider takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_url: Annotated[str, AfterValidator(check_url)] | None = None
+    rate_limit: Rate | None = None
+
+
 class Options(BaseModel):
-    """The settings of one provider; each is PROVIDER_<NAME>__ and the field's name in upper case."""
+    """The settings of a `standard` provider; each is PROVIDER_<NAME>__ and the field's name in upper case."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -128,6 +148,7 @@ class Options(BaseModel):
     result_fields: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = ()
     idempotency_header: Annotated[str, AfterValidator(_check_header)] | None = None
     cancel_url: Annotated[str, AfterValidator(_check_cancel_url)] | None = None
+    rate_limit: Rate | None = None
     deadline_seconds: int = Field(86400, ge=1, le=604800)
 
     @field_validator("payload_field")
@@ -149,11 +170,12 @@ class Options(BaseModel):
         return path
 
 
-def problems_in(name: str, error: ValidationError) -> list[str]:
+def problems_in(name: str, error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return a line for each setting of a provider that is wrong."""
+    known = ", ".join(model.model_fields).upper()
     said = {
         "missing": "is missing: give the address that starts a job",
-        "extra_forbidden": "there is no such option",
+        "extra_forbidden": f"there is no such option; there are: {known}",
     }
     found = []
     for one in error.errors(include_url=False):

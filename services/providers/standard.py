@@ -67,7 +67,7 @@ def provider(name: str, options: Mapping[str, str]) -> Provider:
     try:
         found = Options.model_validate(dict(options))
     except ValidationError as error:
-        raise OperatorError("\n".join(problems_in(name, error))) from None
+        raise OperatorError("\n".join(problems_in(name, error, Options))) from None
     # https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates: no underscores
     secrets = name.replace("_", "-")
     result = _result_model(found.result_fields)
@@ -97,6 +97,7 @@ def provider(name: str, options: Mapping[str, str]) -> Provider:
         default_operation="job",
         read=partial(_read, found, result, scheme or Declared()),
         refusal=partial(_refusal, found),
+        rate_limit=found.rate_limit,
         # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts
         patience=timedelta(seconds=15) if signs_standard else None,
     )

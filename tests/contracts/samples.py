@@ -22,6 +22,8 @@ A_JOB = Job(
     attempts=2,
     tick=3,
     tick_sequence=2**53 + 1,
+    tick_at=NOW + timedelta(minutes=30),
+    turn_at=NOW,
     history=(
         Entry(at=NOW, event="accepted"),
         Entry(at=NOW + timedelta(seconds=1), event="started", detail="201", elapsed_ms=12),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from dev import azurite
 from services.adapters.memory import MemoryJobStore
 from services.adapters.sqlite import SqliteJobStore
 from services.adapters.tables import TablesJobStore
-from services.errors import AlreadyExists, Unavailable, VersionConflict
-from services.models import Job, Status, Stored, Version
+from services.errors import AlreadyExists, OperatorError, Unavailable, VersionConflict
+from services.models import Job, Ledger, Pace, Status, Stored, Version
 from services.ports import JobStore
 
-from .samples import A_FAILED_JOB, A_JOB
+from .samples import A_FAILED_JOB, A_JOB, NOW
 
+LATER = NOW + timedelta(minutes=10)
 ROOT = Path(__file__).parents[2]
 PATIENT = timedelta(seconds=60)
 
@@ -184,10 +185,142 @@ async def test_a_link_is_no_job(store: JobStore) -> None:
     assert await store.load("job-1") is None
 
 
+async def test_an_empty_store_has_counted_nothing(store: JobStore) -> None:
+    assert await store.ledger() == Ledger(accepted=0, settled=0, open=0)
+    assert await store.overdue(LATER, 10) == []
+
+
+async def test_the_ledger_counts_what_was_accepted_settled_and_is_open(store: JobStore) -> None:
+    for number in range(6):
+        await store.create(replace(A_JOB, id=f"job-{number}"))
+    await store.create(replace(A_FAILED_JOB, id="ended-at-once"))
+    for number in range(2):
+        stored = await loaded(store, f"job-{number}")
+        settled = replace(stored.job, status=Status.FAILED, settled_at=NOW)
+        version = await store.save(settled, stored.version)
+        await store.save(replace(settled, published=True), version)
+    assert await store.ledger() == Ledger(accepted=7, settled=3, open=4)
+
+
+async def test_a_settled_job_is_open_until_its_outcome_is_published(store: JobStore) -> None:
+    version = await store.create(A_JOB)
+    await store.save(replace(A_JOB, status=Status.FAILED, settled_at=NOW), version)
+    assert await store.ledger() == Ledger(accepted=1, settled=0, open=1)
+
+
+async def test_what_is_refused_counts_nothing(store: JobStore) -> None:
+    version = await store.create(A_JOB)
+    await store.save(replace(A_JOB, attempts=3), version)
+    with pytest.raises(AlreadyExists):
+        await store.create(replace(A_FAILED_JOB, id=A_JOB.id))
+    with pytest.raises(VersionConflict):
+        await store.save(replace(A_FAILED_JOB, id=A_JOB.id), version)
+    assert await store.ledger() == Ledger(accepted=1, settled=0, open=1)
+
+
+async def test_a_job_that_ended_is_counted_once_however_often_it_is_saved(store: JobStore) -> None:
+    job = replace(A_FAILED_JOB, published=False)
+    version = await store.create(job)
+    for attempts in range(3):
+        version = await store.save(replace(A_FAILED_JOB, attempts=attempts), version)
+    stored = await loaded(store, job.id)
+    await store.save(replace(stored.job, attempts=9), stored.version)
+    assert await store.ledger() == Ledger(accepted=1, settled=1, open=0)
+
+
+async def test_of_many_jobs_at_once_each_is_counted(store: JobStore) -> None:
+    async def live(number: int) -> None:
+        job = replace(A_FAILED_JOB, id=f"job-{number}", published=False)
+        version = await store.create(job)
+        await store.save(replace(job, published=True), version)
+
+    await asyncio.gather(*map(live, range(60)))
+    assert await store.ledger() == Ledger(accepted=60, settled=60, open=0)
+
+
+async def test_open_jobs_that_were_due_before_a_moment_are_listed_and_no_others(store: JobStore) -> None:
+    await store.create(replace(A_JOB, id="late", tick_at=NOW))
+    await store.create(replace(A_JOB, id="in-time", tick_at=LATER))
+    await store.create(replace(A_JOB, id="without-tick", tick_at=None, deadline_at=NOW))
+    await store.create(replace(A_FAILED_JOB, id="ended", tick_at=NOW))
+    assert sorted(await store.overdue(LATER, 10)) == ["late", "without-tick"]
+    assert len(await store.overdue(LATER, 1)) == 1
+
+
+async def test_a_job_is_due_when_its_latest_save_says(store: JobStore) -> None:
+    version = await store.create(replace(A_JOB, tick_at=LATER))
+    version = await store.save(replace(A_JOB, tick_at=NOW), version)
+    assert await store.overdue(LATER, 10) == ["job-1"]
+    version = await store.save(replace(A_JOB, tick_at=LATER), version)
+    assert await store.overdue(LATER, 10) == []
+    version = await store.save(replace(A_JOB, tick_at=NOW), version)
+    failed = replace(A_JOB, status=Status.FAILED, settled_at=NOW, tick_at=NOW)
+    version = await store.save(failed, version)
+    assert await store.overdue(LATER, 10) == ["job-1"]
+    await store.save(replace(failed, published=True), version)
+    assert await store.overdue(LATER, 10) == []
+
+
+async def test_times_in_other_zones_are_compared_as_moments(store: JobStore) -> None:
+    ahead = timezone(timedelta(hours=5))
+    await store.create(replace(A_JOB, id="late", tick_at=NOW.astimezone(ahead)))
+    await store.create(replace(A_JOB, id="in-time", tick_at=LATER.astimezone(UTC)))
+    assert await store.overdue((NOW + timedelta(seconds=1)).astimezone(ahead), 10) == ["late"]
+
+
+async def test_a_pace_is_loaded_as_it_was_saved(store: JobStore) -> None:
+    assert await store.load_pace("stripe") is None
+    pace = Pace(troubles=3, rests_until=NOW, trial_until=LATER, next_at=NOW)
+    version = await store.save_pace("stripe", pace, None)
+    assert await store.load_pace("stripe") == (pace, version)
+    second = await store.save_pace("stripe", Pace(), version)
+    assert await store.load_pace("stripe") == (Pace(), second)
+    assert await store.load_pace("replicate") is None
+
+
+async def test_a_pace_that_somebody_saved_first_is_not_replaced(store: JobStore) -> None:
+    with pytest.raises(VersionConflict):
+        await store.save_pace("stripe", Pace(), Version('W/"1"'))
+    version = await store.save_pace("stripe", Pace(troubles=1), None)
+    await store.save_pace("stripe", Pace(troubles=2), version)
+    for stale in (None, version):
+        with pytest.raises(VersionConflict):
+            await store.save_pace("stripe", Pace(troubles=9), stale)
+    known = await store.load_pace("stripe")
+    assert known is not None
+    assert known[0] == Pace(troubles=2)
+
+
+async def test_of_50_saves_of_a_pace_at_once_one_wins(store: JobStore) -> None:
+    first = await store.save_pace("stripe", Pace(), None)
+    for version in (None, first):
+        results = await asyncio.gather(
+            *(store.save_pace("stripe", Pace(troubles=n), version) for n in range(50)), return_exceptions=True
+        )
+        assert sum(isinstance(result, VersionConflict) for result in results) == (
+            50 if version is None else 49
+        )
+
+
+async def test_neither_links_nor_paces_are_jobs(store: JobStore) -> None:
+    await store.link("stripe", "ext", "job-1")
+    await store.save_pace("stripe", Pace(), None)
+    assert await store.ledger() == Ledger(accepted=0, settled=0, open=0)
+
+
 async def test_a_memory_store_that_is_away_says_so() -> None:
     store = MemoryJobStore()
     store.available = False
-    for call in (store.create(A_JOB), store.load("a"), store.save(A_JOB, Version("1")), store.find("a", "b")):
+    for call in (
+        store.create(A_JOB),
+        store.load("a"),
+        store.save(A_JOB, Version("1")),
+        store.find("a", "b"),
+        store.ledger(),
+        store.overdue(NOW, 1),
+        store.load_pace("a"),
+        store.save_pace("a", Pace(), None),
+    ):
         with pytest.raises(Unavailable):
             await call
 
@@ -310,6 +443,19 @@ async def test_a_file_that_is_not_sqlite_is_unavailable(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_sqlite_file_of_another_version_is_for_the_operator(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    with sqlite3.connect(path) as older:
+        older.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, version TEXT, document BLOB)")
+    older.close()
+    store = SqliteJobStore(path)
+    with pytest.raises(
+        OperatorError, match=r"jobs\.sqlite was written by another version of Hookbus: move it away"
+    ):
+        await store.create(A_JOB)
+    await store.close()
+
+
 async def test_sqlite_syncs_each_commit_to_the_disk(tmp_path: Path) -> None:
     store = SqliteJobStore(tmp_path / "jobs.sqlite")
     synchronous, journal = await store._read("PRAGMA synchronous"), await store._read("PRAGMA journal_mode")
@@ -376,7 +522,7 @@ async def test_a_smaller_job_leaves_no_part_of_a_larger_one_in_its_entity(storag
     store = TablesJobStore(table)
     version = await store.create(replace(A_JOB, input={"text": "x" * 200_000}))
     await store.save(A_JOB, version)
-    entity = await anext(aiter(table.list_entities()))
+    entity = await anext(aiter(table.query_entities("RowKey eq 'job-1'")))
     assert sorted(entity) == [
         "PartitionKey", "RowKey", "chunks", "deadline_at", "document0", "provider", "status", "write",
     ]  # fmt: skip
@@ -416,6 +562,10 @@ async def test_tables_that_are_away_are_unavailable_and_work_when_they_are_back(
         store.save(A_JOB, version),
         store.link("stripe", "a", "b"),
         store.find("stripe", "a"),
+        store.ledger(),
+        store.overdue(NOW, 1),
+        store.load_pace("stripe"),
+        store.save_pace("stripe", Pace(), None),
     ):
         with pytest.raises(Unavailable, match=r"^the job table cannot be reached$"):
             await call

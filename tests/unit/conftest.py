@@ -36,6 +36,7 @@ from services.models import (
     Status,
 )
 from services.outbox import Outbox
+from services.pace import Paces
 from services.providers.base import (
     Access,
     AccessToken,
@@ -229,6 +230,7 @@ class World:
                 clock=self.clock,
                 public_url="https://hooks.example",
             ),
+            paces=Paces(store=self.store, clock=self.clock, chance=lambda: 0.5),
             clock=self.clock,
             chance=lambda: 0.5,
             new_id=lambda: next(ids).to_bytes(1) * 20,
