@@ -71,6 +71,11 @@ async def tidy(timer: func.TimerRequest) -> None:
     await hookbus.tidy()
 
 
+@app.timer_trigger("timer", schedule="30 */5 * * * *")
+async def audit(timer: func.TimerRequest) -> None:
+    await hookbus.audit()
+
+
 def _request(req: func.HttpRequest, context: func.Context) -> Request:
     return Request(
         method=req.method,

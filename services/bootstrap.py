@@ -24,6 +24,7 @@ from services.adapters.logs import show_fields
 from services.advance import AdvanceJob
 from services.api import Api
 from services.attempt import Attempt
+from services.audit import Audit
 from services.errors import NotVerified, OperatorError
 from services.jobs import Jobs
 from services.keys import Keys
@@ -57,6 +58,7 @@ class Hookbus:
 
     api: Api
     advance: AdvanceJob
+    audit: Audit
     outbox: Outbox
     receive: ReceiveWebhook
 
@@ -130,6 +132,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
             health_key=settings.health_key,
         ),
         advance=AdvanceJob(jobs=jobs, payloads=payloads),
+        audit=Audit(jobs=jobs),
         outbox=outbox,
         receive=receive,
     )

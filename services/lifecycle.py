@@ -20,6 +20,8 @@ MENDING = timedelta(seconds=30)
 POLL_AFTER = timedelta(minutes=10)
 """How long a callback is waited for before the provider is asked, where its declaration says nothing."""
 POLL_EVERY = timedelta(hours=1)
+OVERDUE = timedelta(minutes=10)
+"""How long after its time a job's tick is taken for lost: more than a backlog takes."""
 ANSWER_GRACE = timedelta(seconds=30)
 """How long after a start's budget whoever sent it has certainly noted its answer, or is gone."""
 
@@ -95,6 +97,11 @@ class CancelRequested:
     """The caller asked for the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Overlooked:
+    """An audit found the job overdue."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
     """The provider was asked how the job stands, after a tick or a thin callback: a failure is no answer."""
@@ -104,7 +111,7 @@ class Polled:
     retry_after: timedelta | None = None
 
 
-Happened = Ticked | Answered | Refused | PutOff | Held | Lost | Called | CancelRequested | Polled
+Happened = Ticked | Answered | Refused | PutOff | Held | Lost | Called | CancelRequested | Polled | Overlooked
 
 
 class Call(StrEnum):
@@ -160,6 +167,8 @@ def next_step(job: Job, happened: Happened, now: datetime, operation: Operation,
             return _polled(job, happened, now, operation, chance)
         case CancelRequested():
             return _canceled(job, now)
+        case Overlooked():
+            return _overlooked(job, now, chance)
         case Answered():
             return _answered(job, happened, now, operation, chance)
         case Held():
@@ -374,6 +383,12 @@ def _canceled(job: Job, now: datetime) -> Step:
     settled = _settle(job, Status.CANCELED, "cancel", now, failure=failure)
     # No message comes again if this process dies before the outcome is out, so a tick soon looks.
     return Step(job=settled, call=Call.CANCEL if job.external_id else None, look_at=now + ANSWER_GRACE)
+
+
+def _overlooked(job: Job, now: datetime, chance: float) -> Step:
+    if job.due_at is None or job.due_at + OVERDUE > now:
+        return Step(job=job)
+    return Step(job=_note(job, now, "tick.lost"), look_at=_from(now + MENDING * chance, now))
 
 
 def _orphan(called: Called, reason: str) -> Notice:
