@@ -17,6 +17,7 @@ from services.messages import (
     count,
     data_name,
     next_copy,
+    orphan_name,
     read_callback,
     read_inbox,
 )
@@ -85,10 +86,7 @@ class AdvanceJob:
     async def _callback(self, read: CallbackRead, message: Message) -> None:
         callback = read.callback or await self._fetch(read.event_id)
         called = Called(provider=read.provider, callback=callback, message_id=read.event_id)
-        job_id = callback.job_id
-        if job_id is None and callback.external_id:
-            job_id = await self.jobs.store.find(read.provider, callback.external_id)
-        if job_id is not None and await self.jobs.tell(job_id, called) is not None:
+        if await self._told(called):
             return
         missed = count(message, MISSED)
         if missed < len(JOB_MAY_COME):
@@ -96,6 +94,15 @@ class AdvanceJob:
             return
         notice = Notice(kind=NoticeKind.ORPHANED, called=called, reason="no job here has this id")
         await self.jobs.publish_notice(notice, None, read.traceparent)
+        if await self._told(called):  # who learned the job's external id just now has not seen it kept
+            await self.payloads.delete(orphan_name(read.provider, callback, read.event_id))
+
+    async def _told(self, called: Called) -> bool:
+        callback = called.callback
+        job_id = callback.job_id
+        if job_id is None and callback.external_id:
+            job_id = await self.jobs.store.find(called.provider, callback.external_id)
+        return job_id is not None and await self.jobs.tell(job_id, called) is not None
 
     async def _fetch(self, event_id: str) -> Callback:
         data = await self.payloads.get(data_name(event_id))

@@ -9,6 +9,7 @@ redelivered message or by that tick, and every line may run twice.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from services.attempt import Attempt
 from services.errors import Unavailable, VersionConflict
@@ -27,13 +28,30 @@ from services.lifecycle import (
     Ticked,
     next_step,
 )
-from services.messages import MAX_DATA_BYTES, event_data, notice_event, outcome_event, tick_message
+from services.messages import (
+    MAX_DATA_BYTES,
+    data_name,
+    event_data,
+    event_message,
+    notice_event,
+    orphan_name,
+    orphans_prefix,
+    outcome_event,
+    read_callback,
+    returned_callback,
+    returned_message,
+    tick_message,
+)
 from services.models import Job, Stored
 from services.outbox import Outbox
 from services.pace import Paces
 from services.ports import Clock, JobStore, MessageBus, PayloadStore
+from services.providers.base import CallbackAddress
 
 MAX_CONFLICTS = 20
+MOST_ORPHANS = 100
+ORPHAN_DELAY = timedelta(seconds=5)
+"""When a kept callback comes through the queue again: after the row that knows whose it is."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +115,8 @@ class Jobs:
         """Tell consumers of a callback that settled nothing; one that is nobody's is kept as well."""
         event = notice_event(notice, job=job, now=self.clock.now(), traceparent=traceparent)
         if notice.kind is NoticeKind.ORPHANED:
-            await self.payloads.put(f"orphans/{event.id}.json", event_data(event))
+            name = orphan_name(event.provider, notice.called.callback, notice.called.message_id)
+            await self.payloads.put(name, event_data(event))
             _log.warning("callback.orphaned", extra={"event_id": event.id, "provider": event.provider})
         await self.outbox.publish(event)
 
@@ -124,6 +143,7 @@ class Jobs:
             job = replace(job, tick=number, tick_sequence=sequence, tick_at=step.look_at)
         if job.external_id and job.external_id != stored.job.external_id:
             await self.store.link(job.provider, job.external_id, job.id)
+            await self._return_orphans(job, job.external_id)
         if job != stored.job:
             try:
                 version = await self.store.save(job, version)
@@ -153,6 +173,24 @@ class Jobs:
         if ended and step.look_at:
             await self.cancel_tick(job)
         return job
+
+    async def _return_orphans(self, job: Job, external_id: str) -> None:
+        """Send callbacks through the queue once more that came long before we knew whose they were."""
+        provider, _ = self.attempt.declared(job)
+        if provider.callback_address is CallbackAddress.PER_JOB:
+            return  # their address says whose they are
+        prefix = orphans_prefix(job.provider, external_id)
+        for name in await self.payloads.names(prefix, MOST_ORPHANS):
+            data = await self.payloads.get(name)
+            if data is not None:
+                event_id, now = name.removeprefix(prefix).removesuffix(".json"), self.clock.now()
+                event = returned_callback(job.provider, read_callback(data), event_id, now)
+                long = len(data) > MAX_DATA_BYTES
+                dataref = await self.payloads.put(data_name(event_id), data) if long else None
+                await self.bus.schedule(
+                    returned_message(event_message(event, dataref=dataref), self.new_id()), now + ORPHAN_DELAY
+                )
+                await self.payloads.delete(name)
 
     async def _put_large_result_aside(self, job: Job) -> Job:
         if job.result is None or job.published:

@@ -22,6 +22,8 @@ TICK_SUBJECT = "job.tick"
 CALLBACK_RECEIVED = "callback.received"
 CALLBACK_UNRECOGNISED = "callback.unrecognised"
 
+ORPHANS = "orphans/"
+
 _CALLBACK: TypeAdapter[Callback] = TypeAdapter(Callback)
 
 
@@ -191,6 +193,36 @@ def event_data(event: Event) -> bytes:
 def data_name(event_id: str) -> str:
     """Name the payload that holds the data of an event with a dataref."""
     return f"events/{event_id}.json"
+
+
+def returned_message(message: Message, nonce: bytes) -> Message:
+    """Give a message for job-inbox an id of its own, so that it is no duplicate of its first coming."""
+    return replace(message, message_id=f"{message.message_id[:100]}~r{nonce[:6].hex()}")
+
+
+def orphans_prefix(provider: str, external_id: str | None) -> str:
+    """Name the folder of the payloads that hold the callbacks of a job that nobody here has, or not yet."""
+    return f"{ORPHANS}{_digest(provider, external_id or '')}/"
+
+
+def orphan_name(provider: str, callback: Callback, event_id: str) -> str:
+    """Name the payload that holds one of them."""
+    return f"{orphans_prefix(provider, callback.external_id)}{event_id}.json"
+
+
+def returned_callback(provider: str, callback: Callback, event_id: str, now: datetime) -> Event:
+    """Tell job-inbox of a kept callback once more, under its first id."""
+    return Event(
+        id=event_id,
+        type=CALLBACK_RECEIVED,
+        kind=Kind.CALLBACK,
+        provider=provider,
+        operation=callback.operation,
+        status=callback.status,
+        job_id=callback.job_id,
+        time=now,
+        data=_callback_data(provider, callback),
+    )
 
 
 def tick_message(job: Job, number: int, nonce: bytes) -> Message:

@@ -1,11 +1,13 @@
 """Jobs from start to outcome, on memory adapters."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from services.adapters.memory import MemoryPayloads
 from services.errors import AnswerLost, NotSent
 from services.models import HttpAnswer, Status
 from tests.unit.conftest import NOW, TRACE, World, answer, request, said
@@ -241,10 +243,68 @@ async def test_a_callback_that_nobody_knows_is_orphaned_after_minutes_and_kept(w
     await world.run_until(NOW + timedelta(minutes=4))
     orphans = [json.loads(m.body) for m in world.events("notice")]
     assert [(o["type"], o["data"]["external_id"]) for o in orphans] == [("callback.orphaned", "x_9")]
-    assert await world.payloads.names("orphans/", 10) == [
-        f"orphans/{world.events('notice')[0].message_id}.json"
-    ]
+    [kept] = await world.payloads.names("orphans/", 10)
+    assert kept.endswith(f"/{world.events('callback')[0].message_id}.json")
     assert world.bus.scheduled == {}
+
+
+TROUBLE = (AnswerLost(), answer({}, 503, retry_after="600"), answer({"id": "x_1"}, 201))
+
+
+@pytest.mark.parametrize("words", ["few", "many " * 50_000], ids=["small", "claim-checked"])
+async def test_a_callback_that_was_orphaned_settles_its_job_once_the_start_tells_its_external_id(
+    world: World, words: str
+) -> None:
+    world.answers = list(TROUBLE)
+    world.receive = replace(world.receive, max_bytes=1_000_000)
+    world.api = replace(world.api, receive=world.receive)
+    job_id = said(await world.start(provider="account"))["id"]
+    done = {"id": "x_1", "state": "done", "result": {"words": 1, "text": words}}
+    await world.deliver(done, address="https://hooks.example/api/webhooks/account")
+    await world.forward()
+    await world.run_until(NOW + timedelta(minutes=5))
+    assert [notice.subject for notice in world.events("notice")] == ["callback.orphaned"]
+    assert (await world.job(job_id)).status is Status.AMBIGUOUS
+    await world.run_until(NOW + timedelta(minutes=15))
+    job = await world.job(job_id)
+    assert (job.status, job.published) == (Status.SUCCEEDED, True)
+    assert await world.payloads.names("orphans/", 10) == []
+    assert world.bus.scheduled == {}
+
+
+async def test_a_callback_whose_job_learns_its_external_id_while_it_is_kept_settles_it(world: World) -> None:
+    class LinksMeanwhile(MemoryPayloads):
+        async def put(self, name: str, data: bytes) -> str:
+            address = await super().put(name, data)
+            if name.startswith("orphans/"):
+                await world.store.link("account", "x_1", job_id)
+            return address
+
+    world.payloads = LinksMeanwhile()
+    world.__post_init__()
+    world.answers = [answer({}, 503, retry_after="600")]
+    job_id = said(await world.start(provider="account"))["id"]
+    await world.deliver({"id": "x_1", "state": "done"}, address="https://hooks.example/api/webhooks/account")
+    await world.forward()
+    await world.run_until(NOW + timedelta(minutes=5))
+    assert (await world.job(job_id)).status is Status.SUCCEEDED
+    assert await world.payloads.names("orphans/", 10) == []
+
+
+async def test_only_a_provider_with_one_address_for_all_jobs_has_orphans_to_look_for(world: World) -> None:
+    asked: list[str] = []
+
+    class Asked(MemoryPayloads):
+        async def names(self, prefix: str, limit: int) -> Sequence[str]:
+            asked.append(prefix)
+            return await super().names(prefix, limit)
+
+    world.payloads = Asked()
+    world.__post_init__()
+    await world.start()
+    assert asked == []
+    await world.start(provider="account")
+    assert len(asked) == 1
 
 
 async def test_a_callback_that_comes_before_its_external_id_is_stored_finds_the_job_later(
@@ -272,7 +332,8 @@ async def test_a_delivery_of_one_job_replayed_at_anothers_address_settles_neithe
     assert (await world.job(second)).status is Status.RUNNING
     [orphan] = world.events("notice")
     assert orphan.subject == "callback.orphaned"
-    assert await world.payloads.get(f"orphans/{orphan.message_id}.json") is not None
+    [kept] = await world.payloads.names("orphans/", 10)
+    assert orphan.message_id == f"orphaned-{kept.rpartition('/')[2].removesuffix('.json')}"
 
 
 async def test_cancel_settles_the_job_and_asks_the_provider_to_stop(world: World) -> None:
