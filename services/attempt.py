@@ -95,15 +95,19 @@ class Attempt:
         return read_answer(provider, operation, answer, self.clock.now())
 
     async def poll(self, job: Job) -> tuple[Started | Failure, timedelta | None]:
-        """Ask the provider once how a job stands; a failure says why that is not known.
+        """Ask the provider once how a job stands, by its own id of it, or else by ours.
 
-        The second value is how long to wait at least before it is asked again.
+        A failure says why that is not known; the other value is how long to wait at least before it is
+        asked again.
         """
         _, operation = self.declared(job)
+        build, read = operation.poll, operation.read_poll
+        if job.external_id is None:
+            build, read = operation.find, operation.read_find
         try:
-            answer = await self._ask(job, operation.poll, POLL_BUDGET)
+            answer = await self._ask(job, build, POLL_BUDGET)
             _note_answer("poll.answered", job, answer)
-            return read_poll_answer(operation, answer, self.clock.now())
+            return read_poll_answer(read, answer, self.clock.now())
         except NotSent as error:
             return _UNREACHABLE, error.retry_after
         except AnswerLost:
@@ -138,10 +142,10 @@ class Attempt:
         self, job: Job, build: Callable[[Ask], HttpRequest] | None, budget: timedelta
     ) -> HttpAnswer:
         provider, _ = self.declared(job)
-        assert build is not None and job.external_id is not None  # noqa: S101, PT018 - who calls has looked
+        assert build is not None  # noqa: S101 - who calls has looked
         key, budget = await self.credentials.current(provider, budget=budget)
         request = build(
-            Ask(job_id=job.id, external_id=job.external_id, api_url=provider.api_url, api_key=key)
+            Ask(job_id=job.id, external_id=job.external_id or "", api_url=provider.api_url, api_key=key)
         )
         return await self._send(request, provider, key, budget)
 
@@ -205,7 +209,7 @@ def read_answer(
 
 
 def read_poll_answer(
-    operation: Operation, answer: HttpAnswer, now: datetime
+    read: Callable[[HttpAnswer], Started] | None, answer: HttpAnswer, now: datetime
 ) -> tuple[Started | Failure, timedelta | None]:
     """Read how a job stands, or why that is not known, and how long to wait at least before asking again.
 
@@ -218,10 +222,10 @@ def read_poll_answer(
         return Failure(code="provider_knows_no_job", message="the provider answered 404"), wait
     if 400 <= answer.status < 500 and answer.status not in PASSING:
         return plain_refusal(answer), wait
-    if not 200 <= answer.status < 300 or operation.read_poll is None:
+    if not 200 <= answer.status < 300 or read is None:
         return _unavailable(answer), wait
     try:
-        return operation.read_poll(answer), wait
+        return read(answer), wait
     except NotUnderstood:
         return _UNREADABLE, wait
 

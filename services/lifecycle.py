@@ -20,6 +20,8 @@ MENDING = timedelta(seconds=30)
 POLL_AFTER = timedelta(minutes=10)
 """How long a callback is waited for before the provider is asked, where its declaration says nothing."""
 POLL_EVERY = timedelta(hours=1)
+FIND_AFTER = timedelta(seconds=30)
+"""How long after a start whose answer was lost its job is first looked for at the provider."""
 OVERDUE = timedelta(minutes=10)
 """How long after its time a job's tick is taken for lost: more than a backlog takes."""
 ANSWER_GRACE = timedelta(seconds=30)
@@ -251,8 +253,9 @@ def _not_started(
                 job, exhausted, wait = replace(job, attempts=job.attempts - 1), False, max(wait, MENDING)
         case _:  # an earlier request may have been acted on, so no later answer can end the job
             job = replace(job, status=Status.AMBIGUOUS)
-    again = not exhausted and (job.status is Status.ACCEPTED or operation.idempotent)
-    return Step(job=job, look_at=min(now + wait, job.deadline_at) if again else job.deadline_at)
+    if exhausted or (job.status is Status.AMBIGUOUS and not operation.idempotent):
+        return Step(job=job, look_at=_next_look(job, now, operation, chance))
+    return Step(job=job, look_at=min(now + wait, job.deadline_at))
 
 
 def _held(job: Job, held: Held, now: datetime) -> Step:
@@ -309,8 +312,12 @@ def _to_be_asked(job: Job, callback: Callback, now: datetime, operation: Operati
 
 def _polled(job: Job, polled: Polled, now: datetime, operation: Operation, chance: float) -> Step:
     told, after = polled.told, polled.after
-    if isinstance(told, Started) and told.job_id is not None and told.job_id != job.id:
+    looked_for = isinstance(after, Ticked) and job.external_id is None
+    if isinstance(told, Started) and told.job_id != job.id and (looked_for or told.job_id is not None):
         told = Failure(code="another_job", message="the provider told of another job")
+    if looked_for and isinstance(told, Started) and not job.status.settled:
+        found = replace(job, external_id=told.external_id, status=Status.RUNNING)
+        job = _note(found, now, "start.found")
     if isinstance(told, Started) and (told.status.settled or isinstance(after, Called)):
         return _called(job, _as_callback(job, told, after), now, operation, chance, by="poll")
     if job.status.settled:
@@ -363,7 +370,9 @@ def _poll_failed(job: Job, now: datetime, code: str) -> Job:
 
 
 def _can_poll(job: Job, operation: Operation) -> bool:
-    return operation.poll is not None and job.external_id is not None
+    if job.external_id is None:
+        return operation.find is not None and job.status in (Status.AMBIGUOUS, Status.RUNNING)
+    return operation.poll is not None
 
 
 def _after_the_end(job: Job, called: Called) -> tuple[Notice, ...]:
@@ -433,6 +442,8 @@ def _next_look(
     if not _can_poll(job, operation):
         return _from(job.deadline_at, now)
     first, every = operation.poll_after or POLL_AFTER, operation.poll_every or POLL_EVERY
+    if job.external_id is None:
+        first = FIND_AFTER
     if job.polls_failed:
         wait = backoff(job.polls_failed, chance, cap=every)
     elif job.polls:

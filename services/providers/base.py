@@ -62,7 +62,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a request about a job that the provider has taken is built from: to cancel it, or to poll it."""
+    """What a request about a job at the provider is built from: to cancel, to poll, or to find it.
+
+    `external_id` is "" where the job is to be found by our own id.
+    """
 
     job_id: str
     external_id: str
@@ -84,7 +87,8 @@ class Operation:
     about `poll_after` from its start's answer on, then at growing intervals of at most `poll_every`: less
     than the provider keeps results for. Left out, these are ten minutes and one hour; for a provider that
     sends no callbacks two seconds and five minutes. `poll_at_least` lies between two polls by a tick, also
-    after one that failed.
+    after one that failed. `find` asks for a job whose start's answer was lost, by our own id, where a start
+    cannot be repeated; `read_find` reads the answer, which has to say our id.
     """
 
     input: type[BaseModel]
@@ -95,6 +99,8 @@ class Operation:
     cancel: Callable[[Ask], HttpRequest] | None = None
     poll: Callable[[Ask], HttpRequest] | None = None
     read_poll: Callable[[HttpAnswer], Started] | None = None
+    find: Callable[[Ask], HttpRequest] | None = None
+    read_find: Callable[[HttpAnswer], Started] | None = None
     poll_after: timedelta | None = None
     poll_every: timedelta | None = None
     poll_at_least: timedelta = timedelta(0)
@@ -259,6 +265,10 @@ class Provider:
             raise ValueError("a provider has an address, or shows what it looks like")
         if any((one.poll is None) != (one.read_poll is None) for one in self.operations.values()):
             raise ValueError("a poll needs a way to read its answer, and the other way round")
+        if any((one.find is None) != (one.read_find is None) for one in self.operations.values()):
+            raise ValueError(
+                "a job that is looked for needs a way to read the answer, and the other way round"
+            )
         if self.access is not None and self.api_key is None:
             raise ValueError("an access token is given for an API key")
         if self.completion is Completion.POLL:

@@ -128,6 +128,11 @@ def poll_work(ask: Ask) -> HttpRequest:
     return HttpRequest(method="GET", url=f"{ask.api_url}/work/{ask.external_id}", headers=headers)
 
 
+def find_work(ask: Ask) -> HttpRequest:
+    assert ask.external_id == ""
+    return replace(poll_work(ask), url=f"{ask.api_url}/work?job={ask.job_id}")
+
+
 WORK = Operation(
     input=WorkInput,
     result=WorkResult,
@@ -161,6 +166,11 @@ def read_access(answer: HttpAnswer) -> AccessToken:
     return AccessToken(text=text, lifetime=timedelta(seconds=lifetime))
 
 
+def read_work_found(answer: HttpAnswer) -> Started:
+    body = parse_object(answer.body)
+    return replace(read_work_poll(answer), external_id=str(body["id"]), job_id=str(body.get("job")))
+
+
 POLLABLE = replace(WORK, poll=poll_work, read_poll=read_work_poll)
 ACME = Provider(
     name="acme",
@@ -184,6 +194,11 @@ ACCOUNT = replace(
 )
 OPEN = replace(ACME, name="open", operations={"work": replace(WORK, input=RootModel[dict[str, JsonValue]])})
 ASKED = replace(ACME, name="asked", operations={"work": POLLABLE})
+SEARCHED = replace(
+    ASKED,
+    name="searched",
+    operations={"work": replace(POLLABLE, find=find_work, read_find=read_work_found)},
+)
 POLLED = replace(ASKED, name="polled", completion=Completion.POLL, scheme=None, signing_secret=None)
 GUARDED = replace(ASKED, name="guarded", access=Access(request=ask_for_access, read=read_access))
 UNSIGNED = replace(ACME, name="unsigned", scheme=None, signing_secret=None)
@@ -213,7 +228,9 @@ class World:
         self.sender = MemorySender(
             lambda request: self.answers.pop(0) if self.answers else answer_by_itself(request)
         )
-        providers = {p.name: p for p in (ACME, ACCOUNT, OPEN, UNSIGNED, QUICK, ASKED, POLLED, GUARDED)}
+        providers = {
+            p.name: p for p in (ACME, ACCOUNT, OPEN, UNSIGNED, QUICK, ASKED, SEARCHED, POLLED, GUARDED)
+        }
         ids = itertools.cycle(range(256))
         secrets = Secrets(source=self.vault, clock=self.clock)
         self.outbox = Outbox(bus=self.bus, payloads=self.payloads, clock=self.clock)

@@ -233,7 +233,7 @@ async def test_a_wait_longer_than_time_itself_ends_at_the_deadline(world: World)
     ],
 )
 def test_no_answer_to_a_poll_but_one_that_says_so_ends_the_job(status: int, code: str) -> None:
-    told, _ = read_poll_answer(POLLABLE, answer({"state": "error"}, status), NOW)
+    told, _ = read_poll_answer(POLLABLE.read_poll, answer({"state": "error"}, status), NOW)
     assert isinstance(told, Failure)
     assert told.code == code
 
@@ -241,7 +241,7 @@ def test_no_answer_to_a_poll_but_one_that_says_so_ends_the_job(status: int, code
 @pytest.mark.parametrize("status", [200, 202])
 def test_an_answer_to_a_poll_is_read_by_the_provider(status: int) -> None:
     given = answer({"state": "done", "result": {"words": 3, "internal": "no"}}, status)
-    assert read_poll_answer(POLLABLE, given, NOW) == (
+    assert read_poll_answer(POLLABLE.read_poll, given, NOW) == (
         Started(external_id="x_1", status=Status.SUCCEEDED, result={"words": 3}),
         None,
     )
@@ -249,7 +249,7 @@ def test_an_answer_to_a_poll_is_read_by_the_provider(status: int) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}", b'{"state": "done", "result": {"words": "many"}}'])
 def test_an_answer_to_a_poll_that_nobody_can_read_says_nothing(body: bytes) -> None:
-    told, _ = read_poll_answer(POLLABLE, HttpAnswer(status=200, body=body), NOW)
+    told, _ = read_poll_answer(POLLABLE.read_poll, HttpAnswer(status=200, body=body), NOW)
     assert isinstance(told, Failure)
     assert told.code == "answer_unreadable"
 
@@ -270,7 +270,7 @@ def test_an_answer_to_a_poll_that_nobody_can_read_says_nothing(body: bytes) -> N
     ],
 )
 def test_an_answer_to_a_poll_says_how_long_to_wait(given: HttpAnswer, wait: int) -> None:
-    assert read_poll_answer(POLLABLE, given, NOW)[1] == timedelta(seconds=wait)
+    assert read_poll_answer(POLLABLE.read_poll, given, NOW)[1] == timedelta(seconds=wait)
 
 
 def test_the_answer_to_a_start_says_how_long_to_wait_before_a_poll() -> None:
