@@ -48,7 +48,8 @@ clean:  ## remove what was made here
 	@touch $@
 
 .venv/fuzz-ready: tests/fuzz/requirements.txt .venv/ready
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement $<
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --only-binary atheris --requirement $< || \
+	  { echo 'make fuzz needs atheris, which cannot be installed here: it has wheels for Linux on x86-64 only' >&2; exit 1; }
 	@touch $@
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.

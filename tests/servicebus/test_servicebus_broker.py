@@ -1,5 +1,6 @@
 """The broker's rules, with a clock that only moves when it is told to; no socket, no file."""
 
+import itertools
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -423,6 +424,30 @@ def test_alarms_that_nobody_waits_for_are_thrown_away() -> None:
     assert len(broker._alarms) <= 10_001
     broker.advance(NOW + MINUTE + 999)
     assert mailbox.locked == {}
+
+
+@pytest.mark.parametrize(
+    ("messages", "renewals", "most"), [(1, 25_000, 5_000), (25_000, 0, 50_000)], ids=["one", "many"]
+)
+def test_alarms_are_seldom_looked_through_however_many_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, messages: int, renewals: int, most: int
+) -> None:
+    """For one message it is the alarms of its old locks, for many their own."""
+    looked = itertools.count(1)
+    is_awaited = Broker._is_awaited
+
+    def counted(broker: Broker, when: int, key: str, sequence: int, session_id: str) -> bool:
+        assert next(looked) <= most
+        return is_awaited(broker, when, key, sequence, session_id)
+
+    monkeypatch.setattr(Broker, "_is_awaited", counted)
+    broker = broker_of(queue())
+    for number in range(messages):
+        broker.send("q", [content(ttl=MINUTE + number)], NOW)
+    mailbox, lock = broker.mailbox("q"), lock_of(take(broker, "q", NOW))
+    for turn in range(renewals):
+        broker.renew(mailbox, [lock], NOW + turn % 1000)
+    assert next(looked) > 1
 
 
 def test_a_file_of_something_else_is_no_store(tmp_path: Path) -> None:

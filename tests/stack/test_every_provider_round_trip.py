@@ -44,6 +44,7 @@ from services.providers.base import CallbackAddress, Completion, Provider
 from services.settings import provider_names, provider_options
 from tests.stack import host
 from tests.stack.vendor import Asked, Begun, End, Exchange, FakeVendor, Sample, message_id
+from tests.vectors.cases import HERE as VECTORS
 
 PATIENCE = 30.0
 """Seconds within which an outcome has to come."""
@@ -186,6 +187,7 @@ SAMPLES = (
             },
         ),
         failed=End(callback="callback.failed.json", failure=("failed", "Actor finished with exit code 1")),
+        canceled=End(callback="callback.canceled.json", failure=("aborted", "Actor was aborted by user")),
     ),
     Sample(
         provider="assemblyai",
@@ -292,6 +294,7 @@ SAMPLES = (
             },
         ),
         failed=End(callback="callback.failed.json", failure=("declined", "Clause 7 is wrong.")),
+        canceled=End(callback="callback.canceled.json", failure=("voided", "Envelope has expired.")),
     ),
     Sample(
         provider="elevenlabs",
@@ -304,9 +307,17 @@ SAMPLES = (
         credential=("xi-api-key", "elevenlabs-1"),
         job=lambda asked: json.loads(asked.form["webhook_metadata"])["hookbus_job_id"],
         signs_with="elevenlabs-secret",
+        refuses=lambda asked: asked.form["model_id"] == "scribe_v0",
         succeeded=End(
             callback="callback.succeeded.json",
             result={"text": "Grüße aus Köln.", "transcription_id": "Kx81tRaNsCrIpTiOn0042"},
+        ),
+        # It tells of no failure but that of a start:
+        # https://elevenlabs.io/docs/eleven-api/resources/errors
+        failed=End(
+            input={"source_url": "https://files.example.com/call-81.mp3", "model_id": "scribe_v0"},
+            refusal="refusal.json",
+            failure=("provider_refused", "There is no model 'scribe_v0'."),
         ),
     ),
     Sample(
@@ -362,6 +373,7 @@ SAMPLES = (
             result={"id": 18412675309, "conclusion": "success", "run_number": 81},
         ),
         failed=End(callback="callback.failed.json", failure=("failure", "the run ended as failure")),
+        canceled=End(callback="callback.canceled.json", failure=("cancelled", "the run ended as cancelled")),
     ),
     Sample(
         provider="mux",
@@ -382,6 +394,7 @@ SAMPLES = (
             callback="callback.failed.json",
             failure=("invalid_input", "The file could not be processed.; It has no video or audio track."),
         ),
+        canceled=End(callback="callback.canceled.json", failure=("canceled", "the asset was deleted")),
     ),
     Sample(
         provider="onfido",
@@ -404,6 +417,16 @@ SAMPLES = (
             callback="callback.succeeded.json",
             poll="poll.succeeded.json",
             result={"status": "approved", "output": {"age_over_18": True, "document": {"result": "clear"}}},
+        ),
+        failed=End(
+            callback="callback.failed.json",
+            poll="poll.failed.json",
+            failure=("applicant_not_found", "The applicant was deleted"),
+        ),
+        canceled=End(
+            callback="callback.canceled.json",
+            poll="poll.abandoned.json",
+            failure=("abandoned", "the applicant did not go on with it"),
         ),
     ),
     Sample(
@@ -431,6 +454,11 @@ SAMPLES = (
             callback="callback.failed.json",
             poll="poll.failed.json",
             failure=("rate_limit_exceeded", "You exceeded your current quota."),
+        ),
+        canceled=End(
+            callback="callback.canceled.json",
+            poll="poll.canceled.json",
+            failure=("canceled", "the response was cancelled"),
         ),
     ),
     Sample(
@@ -522,6 +550,7 @@ SAMPLES = (
             callback="callback.failed.json",
             failure=("prediction_failed", "CUDA out of memory. Tried to allocate 20.00 GiB"),
         ),
+        canceled=End(callback="callback.canceled.json", failure=("canceled", "the prediction was canceled")),
     ),
     Sample(
         provider="sendgrid",
@@ -585,6 +614,11 @@ SAMPLES = (
             poll="poll.failed.json",
             failure=("ACCESS_DENIED", "the bulk operation ended as failed"),
         ),
+        canceled=End(
+            callback="callback.canceled.json",
+            poll="poll.canceled.json",
+            failure=("canceled", "the bulk operation ended as canceled"),
+        ),
     ),
     Sample(
         provider="square",
@@ -608,6 +642,7 @@ SAMPLES = (
             callback="callback.failed.json",
             failure=("INSUFFICIENT_FUNDS", "Authorization error: 'INSUFFICIENT_FUNDS'"),
         ),
+        canceled=End(callback="callback.canceled.json", failure=("canceled", "the payment was canceled")),
     ),
     Sample(
         provider="standard",
@@ -631,6 +666,12 @@ SAMPLES = (
         succeeded=End(
             callback="callback.succeeded.json", result={"url": "https://files.example.com/81.pdf", "pages": 3}
         ),
+        failed=End(
+            callback="callback.failed.json", failure=("too_large", "The file has more than 100 pages.")
+        ),
+        canceled=End(
+            callback="callback.canceled.json", failure=("provider_canceled", "the provider gave no reason")
+        ),
     ),
     Sample(
         provider="stripe",
@@ -652,6 +693,9 @@ SAMPLES = (
                 "card_declined",
                 "Your card has insufficient funds. (decline code: insufficient_funds)",
             ),
+        ),
+        canceled=End(
+            callback="callback.canceled.json", failure=("requested_by_customer", "the payment was canceled")
         ),
     ),
     Sample(
@@ -730,6 +774,10 @@ SAMPLES = (
             callback="callback.failed.multipart",
             failure=("HTTP_IMPORT_NOT_FOUND", "The file to import was not found."),
         ),
+        canceled=End(
+            callback="callback.canceled.multipart",
+            failure=("ASSEMBLY_CANCELED", "The Assembly was canceled."),
+        ),
     ),
     Sample(
         provider="twilio",
@@ -753,6 +801,9 @@ SAMPLES = (
             },
         ),
         failed=End(callback="callback.failed.form", failure=("30003", "the message ended as undelivered")),
+        canceled=End(
+            callback="callback.canceled.form", failure=("canceled", "the message ended as canceled")
+        ),
     ),
     Sample(
         provider="twilio",
@@ -772,19 +823,36 @@ SAMPLES = (
             result={"sid": "CAbe982f58915a2def4cf7aaa1f1766236", "status": "completed", "duration": 49},
         ),
         failed=End(callback="callback.call_failed.form", failure=("busy", "the call ended as busy")),
+        canceled=End(
+            callback="callback.call_canceled.form", failure=("canceled", "the call ended as canceled")
+        ),
     ),
     Sample(
         provider="weather",
         operation="forecast",
         input={"latitude": 52.52, "longitude": 13.41},
         place="GET /v1/forecast",
+        refuses=lambda asked: asked.query["hourly"] == "temperature_2mi",
         succeeded=End(result={"timezone": "GMT", "hourly": TEMPERATURE}),
+        # https://open-meteo.com/en/docs#errors
+        failed=End(
+            input={"latitude": 52.52, "longitude": 13.41, "hourly": ["temperature_2mi"]},
+            refusal="refusal.json",
+            failure=(
+                "provider_refused",
+                "Cannot initialize WeatherVariable from invalid String value temperature_2mi for key hourly",
+            ),
+        ),
     ),
 )
 ENDS = {
     f"{sample.name}-{word}": (sample, end)
     for sample in SAMPLES
-    for word, end in (("succeeded", sample.succeeded), ("failed", sample.failed))
+    for word, end in (
+        ("succeeded", sample.succeeded),
+        ("failed", sample.failed),
+        ("canceled", sample.canceled),
+    )
     if end
 }
 
@@ -819,12 +887,13 @@ class Traveller:
                 self.outcomes[str(event.subject)].append((message.message_id, event))
 
     async def go(self, sample: Sample, end: End) -> Trip:
-        asked = {"operation": sample.operation, "input": sample.input}
+        asked = {"operation": sample.operation, "input": end.input or sample.input}
         jobs = f"{self.stack.functions_url}/api/jobs"
         started = await self.http.post(f"{jobs}/{sample.provider}", json=asked)
-        assert started.status_code == 202, started.text
-        job_id, external_id = started.json()["id"], started.json()["external_id"]
-        trip = Trip(begun=self.vendor.begun[sample.name, external_id], started=started)
+        assert started.status_code == (422 if end.refusal else 202), started.text
+        answer = started.json()
+        job_id = answer["job_id" if end.refusal else "id"]
+        trip = Trip(begun=self.vendor.begun[sample.name, answer.get("external_id")], started=started)
         if end.callback:
             trip.begun.end = end
             delivery = trip.begun.delivery(self.providers[sample.provider], self.accounts[sample.provider])
@@ -935,22 +1004,31 @@ each_callback = pytest.mark.parametrize("name", [name for name, (_, end) in ENDS
 
 def test_every_operation_of_every_provider_makes_the_trip() -> None:
     declared = {f"{name}.{operation}" for name in BUILT_IN for operation in built_in(name).operations}
-    assert {sample.name for sample in SAMPLES} == {*declared, "standard.job"}
+    made = {sample.name for sample in SAMPLES}
+    assert made == {*declared, "standard.job"}, f"no row is for {sorted(declared - made)}"
+
+
+def test_every_end_that_a_vendor_has_a_callback_for_makes_the_trip() -> None:
+    words = ("succeeded", "failed", "canceled")
+    told = {path.relative_to(VECTORS) for word in words for path in VECTORS.glob(f"*/callback.*{word}.*")}
+    made = {Path(sample.provider) / end.callback for sample, end in ENDS.values() if end.callback}
+    assert told <= made, f"no row has {sorted(map(str, told - made))}"
 
 
 @each_end
-def test_a_job_is_accepted_and_its_one_outcome_says_how_it_ended(trips: Trips, name: str) -> None:
+def test_a_job_is_accepted_or_refused_and_its_one_outcome_says_how_it_ended(trips: Trips, name: str) -> None:
     trip, (sample, end) = trips.of(name), ENDS[name]
-    word = "succeeded" if end.failure is None else "failed"
-    accepted = trip.started.json()
-    assert trip.started.status_code == 202
-    assert accepted["status"] == ("running" if end.callback else "succeeded")
+    word, answer, job_id = name.rpartition("-")[2], trip.started.json(), trip.job["id"]
+    if end.refusal and end.failure:
+        assert (answer["job_id"], answer["detail"]) == (job_id, end.failure[1])
+    else:
+        assert (answer["id"], answer["status"]) == (job_id, "running" if end.callback else word)
     [(message_id, event)] = trip.outcomes
-    assert message_id == f"outcome-{accepted['id']}"
+    assert message_id == f"outcome-{job_id}"
     assert event.type == f"job.{word}"
     told = {one: event.data[one] for one in ("job_id", "provider", "operation", "status", "external_id")}
     assert told == {
-        "job_id": accepted["id"],
+        "job_id": job_id,
         "provider": sample.provider,
         "operation": sample.operation,
         "status": word,

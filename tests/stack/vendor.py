@@ -55,10 +55,15 @@ class Exchange:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The samples that tell of a job's end, and what is to come of it: a result, or a failure."""
+    """The samples that tell of a job's end, and what is to come of it: a result, or a failure.
+
+    `refusal` is told in place of the answer to a start; `input` is asked for in place of the sample's.
+    """
 
     callback: str | None = None
     poll: str | None = None
+    refusal: str | None = None
+    input: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
     failure: tuple[str, str] | None = None
 
@@ -70,7 +75,8 @@ class Sample:
     `ids` stand in the samples, the first in our external id too. `credential` is the header that a request of
     ours carries. `address` is None where the callback address is the account's. `signs_with` is the secret
     that the vendor signs with, where that is not the one we are told. `proof` is what of a delivery proves
-    it: its body, or where nothing covers that, a header or the address.
+    it: its body, or where nothing covers that, a header or the address. `refuses` tells which starts end with
+    the refusal in `failed`.
     """
 
     provider: str
@@ -92,8 +98,10 @@ class Sample:
     signs_with: str = ""
     proof: str = "body"
     thanks: bytes = b""
+    refuses: Callable[[Asked], bool] = lambda _: False
     succeeded: End
-    failed: End | None = None
+    failed: End
+    canceled: End | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +110,7 @@ class Sample:
 
 @dataclass(kw_only=True)
 class Begun:
-    """A job that was started here; `end` is what a poll tells, none while it runs."""
+    """A job that was started here, or refused; `end` is what a poll tells, none while it runs."""
 
     sample: Sample
     asked: Asked
@@ -125,7 +133,7 @@ class Begun:
 
     @property
     def external_id(self) -> str | None:
-        if not self.sample.ids:
+        if not self.sample.ids or (self.end and self.end.refusal):
             return None
         return str(self.renamed(self.sample.external_id or self.sample.ids[0]))
 
@@ -223,8 +231,11 @@ class FakeVendor:
         replaced = {one: _fresh(one) for one in sample.ids}
         if sample.job:
             replaced[sample.our_job] = sample.job(asked)
-        begun = Begun(sample=sample, asked=asked, replaced=replaced)
+        refused = sample.failed if sample.refuses(asked) else None
+        begun = Begun(sample=sample, asked=asked, replaced=replaced, end=refused)
         self.begun[sample.name, begun.external_id] = begun
+        if refused and refused.refusal:
+            return web.Response(status=400, body=begun.told(refused.refusal), content_type="application/json")
         text = begun.told(sample.answer)
         if sample.answer.endswith(".head"):
             lines = (line.split(": ", 1) for line in text.decode().splitlines() if ": " in line)

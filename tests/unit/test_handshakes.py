@@ -292,6 +292,17 @@ class TestMeta:
             shaken("meta", asked("GET", query=query), "meatyhamhock")
         assert refused.value.reason is Reason.WRONG_TOKEN
 
+    @pytest.mark.parametrize(
+        ("given", "secret"),
+        [("a\udcffb", "a?b"), ("a\udcffb", "ab"), ("a\udcffb", r"a\udcffb"), ("a\udcc3\udca9b", "aéb")],
+        ids=["question mark", "nothing", "escape", "bytes"],
+    )
+    def test_half_a_surrogate_pair_stands_for_nothing_else(self, given: str, secret: str) -> None:
+        query = f"hub.mode=subscribe&hub.challenge=1&hub.verify_token={given}"
+        with pytest.raises(NotVerified) as refused:
+            shaken("meta", asked("GET", query=query), secret)
+        assert refused.value.reason is Reason.WRONG_TOKEN
+
     def test_of_another_mode_is_none(self) -> None:
         query = "hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=meatyhamhock"
         assert shaken("meta", asked("GET", query=query), "meatyhamhock") is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev import __main__ as command
-from dev.new_provider import Refused, registered, write_provider
+from dev.new_provider import Refused, registered, travelling, write_provider
 from dev.process import ROOT
 from dev.tables import document
 
@@ -23,6 +23,30 @@ BUILT_IN = (
 AFTER = (
     "y",
 )
+"""
+ROUND_TRIP = """
+OTHERS = (
+    Sample(
+        provider="bees",
+    ),
+)
+SAMPLES = (
+    Sample(
+        provider="apples",
+        operation="peel",
+        succeeded=End(
+            callback="callback.json",
+        ),
+    ),
+    Sample(
+        provider="apples",
+        operation="eat",
+    ),
+    Sample(
+        provider="pears",
+    ),
+)
+MORE = 1
 """
 LONG = "parcels_4_everybody_in_the_world"
 
@@ -41,11 +65,19 @@ def copy(tmp_path: Path) -> Path:
 @pytest.fixture
 def skeleton(tmp_path: Path) -> Path:
     """The places where a provider's files go, and a registry."""
-    for folder in ("services/providers", "tests/unit/providers", "tests/vectors/signatures", "docs"):
+    folders = (
+        "services/providers",
+        "tests/unit/providers",
+        "tests/vectors/signatures",
+        "tests/stack",
+        "docs",
+    )
+    for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "services/providers/base.py").touch()
     (tmp_path / "tests/unit/providers/test_late_wire.py").touch()
     (tmp_path / "services/providers/__init__.py").write_text(REGISTRY)
+    (tmp_path / "tests/stack/test_every_provider_round_trip.py").write_text(ROUND_TRIP)
     return tmp_path
 
 
@@ -65,26 +97,29 @@ def test_what_is_written_passes_every_check_at_once(copy: Path) -> None:
     told = run(copy, "dev", "new-provider", LONG).splitlines()
     provider, wire = f"services/providers/{LONG}.py", f"tests/unit/providers/test_{LONG}_wire.py"
     registry, page = "services/providers/__init__.py", "docs/providers.md"
+    round_trip = "tests/stack/test_every_provider_round_trip.py"
     kinds = ("start", "poll.succeeded", "callback.succeeded", "callback.failed")
     samples = {f"tests/vectors/{LONG}/{kind}.json" for kind in kinds}
-    assert set(told[:-1]) == samples | {provider, wire, registry, page}
+    assert set(told[:-1]) == samples | {provider, wire, registry, round_trip, page}
     assert f"| `{LONG}` |" in (copy / page).read_text()
-    run(copy, "ruff", "check", provider, wire, registry)
-    run(copy, "ruff", "format", "--check", provider, wire, registry)
-    run(copy, "mypy", provider, wire)
+    run(copy, "ruff", "check", provider, wire, registry, round_trip)
+    run(copy, "ruff", "format", "--check", provider, wire, registry, round_trip)
+    run(copy, "mypy", provider, wire, round_trip)
     tests = ("tests/unit/providers", "tests/unit/test_tables.py", "tests/unit/test_layers.py")
     chosen = f"{LONG} or test_registry or test_tables or test_layers and not only_the_app_is_deployed"
     passed = run(copy, "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", chosen)
     assert " passed" in passed
-    text = "".join((copy / path).read_text().lower() for path in (provider, wire, *samples))
-    assert "acme" not in text
+    makes_the_trip = run(copy, "pytest", "-q", "-p", "no:cacheprovider", round_trip, "-k", "makes_the_trip")
+    assert "2 passed" in makes_the_trip
+    text = "".join((copy / path).read_text().lower() for path in (provider, wire, round_trip, *samples))
+    assert "acme" not in text.replace("acme~crawler", "")
     assert 'api_url="https://api.parcels-4-everybody-in-the-world.example"' in text
     assert '"""parcels 4 everybody in the world: ' in text
 
 
 def test_a_short_name_is_written_as_well_and_the_rest_asked_for(copy: Path) -> None:
     code = [str(path) for path in write_provider("tiny", copy) if path.suffix == ".py"]
-    assert len(code) == 3
+    assert len(code) == 4
     run(copy, "ruff", "check", *code)
     run(copy, "ruff", "format", "--check", *code)
     assert (copy / "services/providers/tiny.py").read_text().count("Q: ") == 20
@@ -118,6 +153,27 @@ def test_a_registry_that_cannot_be_read_is_left_alone(skeleton: Path) -> None:
     with pytest.raises(Refused, match="BUILT_IN"):
         write_provider("tiny", skeleton)
     assert contents(skeleton) == before
+
+
+def test_a_round_trip_that_cannot_be_read_is_left_alone_with_all_else(skeleton: Path) -> None:
+    (skeleton / "tests/stack/test_every_provider_round_trip.py").write_text("SAMPLES = ()\n")
+    before = contents(skeleton)
+    with pytest.raises(Refused, match="SAMPLES"):
+        write_provider("tiny", skeleton)
+    assert contents(skeleton) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("a", '    Sample(\n        provider="apples",\n        operation="peel",\n'),
+        ("apples_2", '    Sample(\n        provider="pears",\n'),
+        ("zucchini", ")\nMORE = 1\n"),
+    ],
+)
+def test_a_row_comes_in_order_and_nothing_else_is_moved(name: str, before: str) -> None:
+    row = f'    Sample(\n        provider="{name}",\n        operation="grow",\n    ),\n'
+    assert travelling(row, ROUND_TRIP) == ROUND_TRIP.replace(before, row + before)
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,20 @@ from services.api import Request, Response
 from services.errors import AnswerLost, NotSent, NotVerified, Reason
 from services.handshakes import HANDSHAKES
 from services.models import Callback, Delivery, HttpAnswer
+from services.providers import BUILT_IN, built_in
 from services.providers.base import CallbackAddress, Provider
-from services.providers.deepgram import PROVIDER as DEEPGRAM
 from services.signatures.catalogue import SCHEMES
 from tests.unit.conftest import ACCOUNT as ACCOUNT_PROVIDER
 from tests.unit.conftest import KEY, NOW, PREVIOUS_SECRET, SECRET, World, request, said
 
 ACCOUNT = "https://hooks.example/api/webhooks/account"
 DONE = {"id": "x_1", "state": "done"}
+MOST = 16 * 1024 * 1024
+LONG = {
+    "deepgram": b'{"metadata": {"request_id": "r1"}, "results": {"channels": []}}',
+    "fal": b'{"request_id": "r1", "status": "OK", "payload": {}}',
+}
+"""Callbacks that bring the whole result along."""
 
 
 def with_headers(**changes: str | None) -> Callable[[Delivery], Delivery]:
@@ -200,17 +206,25 @@ class TestLongResults:
         assert (await world.deliver(body, address=f"{address}/x.y")).status == 401
         assert reasons(caplog) == ["wrong_token"]
 
-    async def test_of_deepgram_have_sixteen_mebibytes(self, world: World) -> None:
-        world.receive.providers["deepgram"] = DEEPGRAM  # type: ignore[index] # a dict
+    @pytest.mark.parametrize("name", LONG)
+    @pytest.mark.parametrize(("length", "status"), [(MOST, 200), (MOST + 1, 413)], ids=["taken", "too long"])
+    async def test_of_these_providers_have_sixteen_mebibytes(
+        self, world: World, name: str, length: int, status: int
+    ) -> None:
+        world.receive.providers[name] = built_in(name)  # type: ignore[index] # a dict
+        world.vault.versions[f"{name}-api-key"] = ("key-1",)
         object.__setattr__(world.receive, "max_bytes", 1024 * 1024)
-        token = tokens.mint(
-            tokens.Token(job_id="job_a", provider="deepgram", expires_at=NOW + timedelta(hours=1)), KEY
-        )
-        said_once = b'{"metadata": {"request_id": "r1"}, "results": {"channels": []}}'
-        for length, status in ((16 * 1024 * 1024, 200), (16 * 1024 * 1024 + 1, 413)):
-            body = said_once.ljust(length)
-            assert (await ask(world, "deepgram", "POST", body=body, token=token)).status == status
-        assert [m.subject for m in world.bus.published] == ["callback.received"]
+        key = Ed25519PrivateKey.generate()
+        world.answers = [key_set(key)]
+        expires = NOW + timedelta(hours=1)
+        token = tokens.mint(tokens.Token(job_id="job_a", provider=name, expires_at=expires), KEY)
+        body = LONG[name].ljust(length)
+        assert (await send(world, name, body, secret=pem(key), token=token, headers=FAL)).status == status
+        taken = ["callback.received"] if status == 200 else []
+        assert [m.subject for m in world.bus.published] == taken
+
+    def test_of_no_other_provider_have_more_than_the_setting(self) -> None:
+        assert {name for name in BUILT_IN if built_in(name).max_bytes is not None} == set(LONG)
 
 
 def long_results(world: World, max_bytes: int) -> None:
@@ -950,7 +964,7 @@ async def send(
     age: timedelta = timedelta(0),
 ) -> Response:
     """Send a delivery as the provider signs it."""
-    raw = json.dumps(body).encode()
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     delivery = Delivery(
         method="POST",
         url=f"https://hooks.example/api/webhooks/{provider}{f'/{token}' if token else ''}",

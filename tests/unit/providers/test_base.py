@@ -6,7 +6,7 @@ import pytest
 
 from services.errors import NotUnderstood
 from services.providers import built_in
-from services.providers.base import parse_object
+from services.providers.base import clean, parse_object
 
 STRIPE = built_in("stripe")
 
@@ -56,3 +56,20 @@ def test_half_a_surrogate_pair_becomes_what_can_be_written_down(body: bytes, val
 def test_what_is_no_json_object_is_not_understood(body: bytes) -> None:
     with pytest.raises(NotUnderstood):
         parse_object(body)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["\x00", "\x08", "\x0b", "\x0c", "\x0e", "\x1f", "\x7f", "\x80", "\x9f", "\ud800\udfff"],
+    ids=ascii,
+)
+def test_control_characters_and_lone_surrogates_are_taken_out_of_names_and_texts(odd: str) -> None:
+    given = {f"a{odd}": [f"{odd}b", {"c": f"d{odd}e", "n": 1}]}
+    assert clean(given) == {"a": ["b", {"c": "de", "n": 1}]}  # type: ignore[arg-type] # a list is invariant
+
+
+@pytest.mark.parametrize(
+    "text", ["\t", "\n", "\r", " ", "~", "\xa0", "\ud7ff", "\ue000", "\U0001f600"], ids=ascii
+)
+def test_tabs_line_ends_and_all_that_can_be_shown_stay(text: str) -> None:
+    assert clean({text: [text]}) == {text: [text]}

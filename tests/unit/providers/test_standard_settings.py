@@ -405,9 +405,9 @@ def test_only_declared_result_fields_leave() -> None:
 
 
 def test_a_flat_body_is_read_as_the_settings_say() -> None:
-    callback = read(acme(), sample("standard", "callback.failed"))
+    callback = read(acme(), sample("standard", "callback.flat"))
     assert (callback.event_type, callback.status, callback.external_id) == ("ERRORED", "unknown", "81")
-    callback = read(acme(statuses="ERRORED=failed"), sample("standard", "callback.failed"))
+    callback = read(acme(statuses="ERRORED=failed"), sample("standard", "callback.flat"))
     assert callback.status == "failed"
     assert callback.failure == Failure(code="too_large", message="The file has more than 100 pages.")
 
