@@ -8,6 +8,7 @@ What is decided on is a row of the job store, saved by compare and set. A provid
 rate limit costs one read of it a second and instance, and no write.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ TRIAL_LOOK = timedelta(seconds=5)
 TURN_KEPT = timedelta(seconds=5)
 """How long after its turn a start may still use it."""
 REREAD = timedelta(seconds=1)
+PATIENCE = timedelta(seconds=5)
 MAX_CONFLICTS = 20
 
 _log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Paces:
     clock: Clock
     chance: Callable[[], float]
     _known: dict[str, _Known] = field(default_factory=dict, init=False, repr=False)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False, repr=False)
 
     async def hold(self, provider: Provider, operation: Operation, job: Job) -> Held | None:
         """Ask for a start's turn: None if it may be sent now, else why not, and when to ask again."""
@@ -128,11 +131,28 @@ class Paces:
     async def _change(
         self, provider: str, decide: Callable[[Pace, datetime], tuple[Pace, Held | None]]
     ) -> Held | None:
+        known = await self._read(provider)
+        pace, held = decide(known.pace, self.clock.now())
+        if pace == known.pace:
+            return held
+        lock = self._locks.setdefault(provider, asyncio.Lock())
+        try:
+            # Those of one instance take turns, so that they do not spoil each other's compare and set.
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                await lock.acquire()
+        except TimeoutError:
+            raise Unavailable("a provider's pace takes too long to be saved") from None
+        try:
+            return await self._save(provider, decide)
+        finally:
+            lock.release()
+
+    async def _save(
+        self, provider: str, decide: Callable[[Pace, datetime], tuple[Pace, Held | None]]
+    ) -> Held | None:
         for _ in range(MAX_CONFLICTS):
             known, now = await self._read(provider), self.clock.now()
             pace, held = decide(known.pace, now)
-            if pace == known.pace:
-                return held
             try:
                 version = await self.store.save_pace(provider, pace, known.version)
             except VersionConflict:

@@ -19,12 +19,15 @@ from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.data.tables.aio import TableClient
 
 from dev import azurite
-from services.adapters.memory import MemoryJobStore
+from services.adapters.memory import ManualClock, MemoryJobStore
 from services.adapters.sqlite import SqliteJobStore
 from services.adapters.tables import TablesJobStore
 from services.errors import AlreadyExists, OperatorError, Unavailable, VersionConflict
 from services.models import Job, Ledger, Pace, Status, Stored, Version
+from services.pace import Paces
 from services.ports import JobStore
+from services.providers import built_in
+from services.providers.base import RateLimit
 
 from .samples import A_FAILED_JOB, A_JOB, NOW
 
@@ -300,6 +303,17 @@ async def test_of_50_saves_of_a_pace_at_once_one_wins(store: JobStore) -> None:
         assert sum(isinstance(result, VersionConflict) for result in results) == (
             50 if version is None else 49
         )
+
+
+async def test_instances_that_ask_at_once_keep_a_rate_limit_together(store: JobStore) -> None:
+    weather, job = built_in("weather"), replace(A_JOB, turn_at=None)
+    limited = replace(weather, rate_limit=RateLimit(starts=10, per=timedelta(seconds=1)))
+    [operation] = weather.operations.values()
+    clock = ManualClock(NOW)
+    instances = [Paces(store=store, clock=clock, chance=lambda: 0.5) for _ in range(4)]
+    holds = await asyncio.gather(*(one.hold(limited, operation, job) for one in instances for _ in range(10)))
+    turns = sorted(held.turn_at for held in holds if held and held.turn_at)
+    assert turns == [NOW + timedelta(milliseconds=100 * n) for n in range(1, 40)]
 
 
 async def test_neither_links_nor_paces_are_jobs(store: JobStore) -> None:

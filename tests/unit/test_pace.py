@@ -220,13 +220,27 @@ class TestPaces:
         with pytest.raises(Unavailable):
             await paces.hold(ACME, WORK, job())
 
-    async def test_instances_that_ask_at_once_keep_a_rate_limit_together(self) -> None:
-        store, clock = MemoryJobStore(), ManualClock(NOW)
+    async def test_starts_of_one_instance_take_turns_at_the_store(self) -> None:
+        class Slow(MemoryJobStore):
+            async def save_pace(self, provider: str, pace: Pace, version: Version | None) -> Version:
+                await asyncio.sleep(0.05)
+                return await super().save_pace(provider, pace, version)
+
         limited = replace(ACME, rate_limit=RateLimit(starts=10, per=SECOND))
-        instances = [self.paces(store, clock) for _ in range(5)]
-        holds = await asyncio.gather(*(one.hold(limited, WORK, job()) for one in instances for _ in range(8)))
-        turns = sorted(held.turn_at for held in holds if held and held.turn_at)
-        assert turns == [NOW + timedelta(milliseconds=100 * n) for n in range(1, 40)]
+        paces = self.paces(Slow(), ManualClock(NOW))
+        holds = await asyncio.gather(*(paces.hold(limited, WORK, job(turn_at=None)) for _ in range(25)))
+        assert len({held.turn_at for held in holds if held}) == 24
+
+    async def test_a_start_does_not_wait_for_its_turn_at_the_store_for_ever(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("services.pace.PATIENCE", timedelta(0))
+        paces = self.paces(MemoryJobStore(), ManualClock(NOW))
+        paces._locks["acme"] = asyncio.Lock()
+        await paces._locks["acme"].acquire()
+        limited = replace(ACME, rate_limit=RateLimit(starts=10, per=SECOND))
+        with pytest.raises(Unavailable, match="takes too long"):
+            await paces.hold(limited, WORK, job())
 
 
 def provider_that(world: World, says: HttpAnswer | Exception) -> list[HttpRequest]:
