@@ -26,10 +26,10 @@ from services.errors import (
     Unavailable,
     stack_of,
 )
+from services.jsons import parse_object
 from services.lifecycle import CancelRequested
 from services.models import Delivery, Job, JsonObject, Status, Stored, is_id, is_traceparent
 from services.openapi import document
-from services.providers.base import parse_object
 from services.receive import ReceiveWebhook
 from services.start import JobRequest, StartJob, explain
 

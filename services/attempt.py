@@ -14,15 +14,8 @@ from services.errors import AnswerLost, NotSent, NotUnderstood, OperatorError, U
 from services.lifecycle import MENDING, Answered, Lost, PutOff, Refused, Trouble
 from services.models import Failure, HttpAnswer, HttpRequest, Job
 from services.ports import Clock, HttpSender
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    plain_refusal,
-)
+from services.providers.base import Ask, CallbackAddress, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal
 from services.secrets import Secrets
 
 TOKEN_GRACE = timedelta(days=7)

@@ -16,10 +16,9 @@ from urllib.parse import parse_qsl
 from pydantic import JsonValue
 
 from services.errors import NotUnderstood, NotVerified, OperatorError, Reason
-from services.jsons import parse_object
+from services.jsons import at, parse_object
 from services.models import Delivery, HttpRequest, JsonObject
 from services.providers.base import Handshake, Handshaken, WebhookAnswer
-from services.providers.reading import at
 from services.signatures.catalogue import SCHEMES
 from services.signatures.parts import KeyForm, usable_keys
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 from pydantic import JsonValue
@@ -10,6 +11,7 @@ from services.errors import NotUnderstood
 from services.models import JsonObject
 
 MAX_JSON_DEPTH = 64
+_UNCLEAN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse_object(body: bytes) -> JsonObject:
@@ -32,6 +34,32 @@ def parse_object(body: bytes) -> JsonObject:
     if _depth(value) > MAX_JSON_DEPTH:
         raise NotUnderstood("the body is nested too deeply")
     return value
+
+
+def at(value: JsonValue, path: str) -> JsonValue:
+    """Return what stands at a dotted path, in which lists count from 0; None if nothing does."""
+    for name in path.split("."):
+        if isinstance(value, list):
+            value = value[int(name)] if name.isdecimal() and int(name) < len(value) else None
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def clean(value: JsonValue) -> JsonValue:
+    """Take control characters (all but tab and line ends) and lone surrogates out of every string."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(name): clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    return value
+
+
+def clean_text(text: str) -> str:
+    """Take control characters (all but tab and line ends) and lone surrogates out of a string."""
+    return _UNCLEAN.sub("", text)
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - JSON, until it is looked at

@@ -31,6 +31,7 @@ TURN_KEPT = timedelta(seconds=5)
 REREAD = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=5)
 MAX_CONFLICTS = 20
+CONTENDED = timedelta(seconds=2)
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +163,8 @@ class Paces:
             if pace.rests_until != known.pace.rests_until:
                 _log.warning("pace.changed", extra=_described(provider, pace))
             return held
-        raise Unavailable("a provider's pace changes too often to be saved")
+        again = self.clock.now() + CONTENDED * (0.5 + self.chance())
+        return Held(until=again, reason="too many starts at once")
 
     async def _read(self, provider: str) -> _Known:
         known = self._known.get(provider)

@@ -13,19 +13,12 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import object_at, refusal_in, status_in, text_at, time_from_text, told
-from services.providers.requests import bearer, json_request, segment
+from services.jsons import parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import object_at, status_in, text_at, time_from_text
+from services.providers.requests import about_job, bearer, json_request, segment
 from services.signatures.scheme import Declared
 
 # https://docs.apify.com/actors/development/builds-and-runs#lifecycle
@@ -51,13 +44,13 @@ ITEMS = "https://api.apify.com/v2/datasets/{}/items"
 
 
 # https://docs.apify.com/api/v2/actors-runs-post
-class RunInput(BaseModel):
+class RunInput(Input):
     """Which Actor to run (by its id, or `owner~name`), its input, and limits: seconds, megabytes, dollars."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel)
 
     actor: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(~[A-Za-z0-9][A-Za-z0-9_.-]*)?$", max_length=128)
-    input: dict[str, JsonValue] = {}
+    input: dict[str, JsonValue] = Field({})
     build: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     timeout: int | None = Field(None, ge=0, le=31_536_000)
     memory: int | None = Field(None, ge=128, le=32_768)
@@ -93,55 +86,35 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", url, body, bearer(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=_address(job), headers=bearer(job.api_key))
-
-
-# https://docs.apify.com/api/v2/actor-run-abort-post
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(method="POST", url=f"{_address(job)}/abort", headers=bearer(job.api_key))
-
-
-def _address(job: Ask) -> str:
-    return f"{job.api_url}/v2/actor-runs/{segment(job.external_id)}"
-
-
 def read_answer(answer: HttpAnswer) -> Started:
-    run = object_at(parse_object(answer.body), "data")
-    status = status_in(STATUSES, run.get("status"))
-    result, failure = _outcome(run, status)
-    return Started(external_id=text_at(run, "id"), status=status, result=result, failure=failure)
+    return _standing(object_at(parse_object(answer.body), "data"))
 
 
 # https://docs.apify.com/integrations/webhooks/actions#default-payload-template
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     event = parse_object(delivery.body)
     run = object_at(event, "resource")
-    status = status_in(STATUSES, run.get("status"))
-    result, failure = _outcome(run, status)
-    callback = Callback(
+    callback = _standing(run).as_callback(
         event_id=Declared().event_id(delivery),
         event_type=text_at(event, "eventType"),
-        status=status,
         operation="run",
-        external_id=text_at(run, "id"),
         occurred_at=time_from_text(event.get("createdAt")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(run: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
+def _standing(run: JsonObject) -> Started:
+    found = Started(external_id=text_at(run, "id"), status=status_in(STATUSES, run.get("status")))
+    if found.status is Status.SUCCEEDED:
         dataset = run.get("defaultDatasetId")
         items = ITEMS.format(segment(dataset)) if isinstance(dataset, str) else None
-        return declared(Run, {**run, "datasetItemsUrl": items}), None
-    if status.settled:
+        return found.with_result(Run, {**run, "datasetItemsUrl": items})
+    if found.status.settled:
         word = text_at(run, "status")
         reason = run.get("statusMessage") or f"the run ended as {word}"
-        return None, told(word.lower().replace("-", "_"), reason, otherwise="run_failed")
-    return None, None
+        code = word.lower().replace("-", "_")
+        return found.with_failure(told(code, reason, otherwise="run_failed"))
+    return found
 
 
 PROVIDER = Provider(
@@ -156,8 +129,9 @@ PROVIDER = Provider(
             result=Run,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://docs.apify.com/api/v2/actor-run-abort-post
+            cancel=about_job("POST", "/v2/actor-runs/{id}/abort", bearer),
+            poll=about_job("GET", "/v2/actor-runs/{id}", bearer),
             read_poll=read_answer,
         )
     },

@@ -4,21 +4,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from services.jsons import parse_object
 from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import refusal_in, status_in, text_at, told
-from services.providers.requests import json_request, segment
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import status_in, text_at
+from services.providers.requests import about_job, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://www.assemblyai.com/docs/pre-recorded-audio/check-transcript-status
@@ -36,10 +29,8 @@ Phrase = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 # https://www.assemblyai.com/docs/api-reference/transcripts/submit
-class TranscriptInput(BaseModel):
+class TranscriptInput(Input):
     """Which recording to transcribe, and how; `audio_start_from` and `audio_end_at` are milliseconds."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     audio_url: str = Field(pattern=r"^https?://[!-~]+$", max_length=4096)
     speech_models: list[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]] | None = Field(
@@ -95,23 +86,22 @@ def start(job: Start) -> HttpRequest:
         "webhook_auth_header_name": "x-my-webhook-secret",
         "webhook_auth_header_value": job.signing_secret,
     }
-    return json_request("POST", f"{job.api_url}/v2/transcript", body, {"authorization": job.api_key})
+    return json_request("POST", f"{job.api_url}/v2/transcript", body, _key(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v2/transcript/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers={"authorization": job.api_key})
+def _key(api_key: str) -> dict[str, str]:
+    return {"authorization": api_key}
 
 
 def read_answer(answer: HttpAnswer) -> Started:
     transcript = parse_object(answer.body)
-    external_id, status = text_at(transcript, "id"), status_in(STATUSES, transcript.get("status"))
+    status = status_in(STATUSES, transcript.get("status"))
+    found = Started(external_id=text_at(transcript, "id"), status=status)
     if status is Status.FAILED:
-        failure = told(None, transcript.get("error"), otherwise="transcript_failed")
-        return Started(external_id=external_id, status=status, failure=failure)
+        return found.with_failure(told(None, transcript.get("error"), otherwise="transcript_failed"))
     if status is Status.SUCCEEDED:
-        return Started(external_id=external_id, status=status, result=declared(Transcript, transcript))
-    return Started(external_id=external_id)
+        return found.with_result(Transcript, transcript)
+    return found.as_answer()
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
@@ -144,7 +134,7 @@ PROVIDER = Provider(
             result=Transcript,
             start=start,
             read_start=read_answer,
-            poll=poll,
+            poll=about_job("GET", "/v2/transcript/{id}", _key),
             read_poll=read_answer,
         )
     },

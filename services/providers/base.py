@@ -1,19 +1,17 @@
 """What a provider is: a declaration without I/O, told in the vendor's words and read in ours."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from services.errors import NotUnderstood
-from services.jsons import parse_object as parse_object  # providers find all they need here
+from services.jsons import clean
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
+from services.providers.failures import plain_refusal
 from services.signatures.scheme import Scheme
-
-_UNCLEAN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Completion(StrEnum):
@@ -29,6 +27,12 @@ class CallbackAddress(StrEnum):
 
     PER_JOB = "per_job"
     ACCOUNT = "account"
+
+
+class Input(BaseModel):
+    """What a caller may ask for: the declared fields and no others, each of just its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +52,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What the answer to a start or a poll says: running, or settled already.
+    """How a job stands, as an answer to a start or a poll, or a callback says: running, or settled already.
 
-    `job_id` is our id as a poll's answer has it; None where a provider does not say it.
+    `status` is UNKNOWN for a word that nobody has listed. `job_id` is our id as a poll's answer has it; None
+    where a provider does not say it.
     """
 
     external_id: str | None = None
@@ -58,6 +63,40 @@ class Started:
     status: Status = Status.RUNNING
     result: JsonObject | None = field(default=None, repr=False)
     failure: Failure | None = None
+
+    def with_result(self, model: type[BaseModel], payload: JsonValue) -> "Started":
+        """Add the fields of the payload that the model declares; raises NotUnderstood if it does not fit."""
+        return replace(self, result=declared(model, payload))
+
+    def with_failure(self, failure: Failure) -> "Started":
+        """Add why there is no result."""
+        return replace(self, failure=failure)
+
+    def as_answer(self) -> "Started":
+        """Say the same of an answer: one with a word that nobody has listed says that the job goes on."""
+        return replace(self, status=Status.RUNNING) if self.status is Status.UNKNOWN else self
+
+    def as_callback(
+        self,
+        *,
+        event_id: str,
+        event_type: str,
+        operation: str,
+        job_id: str | None = None,
+        occurred_at: datetime | None = None,
+    ) -> Callback:
+        """Say the same in a callback."""
+        return Callback(
+            event_id=event_id,
+            event_type=event_type,
+            status=self.status,
+            operation=operation,
+            job_id=job_id,
+            external_id=self.external_id,
+            occurred_at=occurred_at,
+            result=self.result,
+            failure=self.failure,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,11 +247,6 @@ def no_callbacks(_: Delivery) -> tuple[Callback, ...]:
     raise NotUnderstood("this provider sends no callbacks")
 
 
-def plain_refusal(answer: HttpAnswer) -> Failure:
-    """Say that a provider refused without repeating what it said."""
-    return Failure(code="provider_refused", message=f"the provider answered {answer.status}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A third party that does jobs for us.
@@ -290,19 +324,3 @@ def declared(model: type[BaseModel], payload: JsonValue) -> JsonObject:
         raise NotUnderstood(f"the result does not fit its model at: {places[:200]}") from None
     dumped: JsonObject = found.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return dumped
-
-
-def clean(value: JsonValue) -> JsonValue:
-    """Take control characters (all but tab and line ends) and lone surrogates out of every string."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, dict):
-        return {clean_text(name): clean(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [clean(item) for item in value]
-    return value
-
-
-def clean_text(text: str) -> str:
-    """Take control characters (all but tab and line ends) and lone surrogates out of a string."""
-    return _UNCLEAN.sub("", text)

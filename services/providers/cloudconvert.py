@@ -10,29 +10,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import (
-    at,
-    job_id_at,
-    object_at,
-    refusal_in,
-    status_in,
-    text_at,
-    time_from_text,
-    told,
-)
-from services.providers.requests import bearer, json_request, segment
+from services.jsons import at, parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import job_id_at, object_at, status_in, text_at, time_from_text
+from services.providers.requests import about_job, bearer, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://cloudconvert.com/docs/api-reference/jobs
@@ -61,10 +44,8 @@ class TaskInput(BaseModel):
 
 
 # https://cloudconvert.com/docs/api-reference/jobs
-class ConversionInput(BaseModel):
+class ConversionInput(Input):
     """The job's tasks by name: an import, a conversion and an export, say."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     tasks: dict[Name, TaskInput] = Field(min_length=1, max_length=50)
 
@@ -89,26 +70,9 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/v2/jobs", body, bearer(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=_address(job), headers=bearer(job.api_key))
-
-
-# https://cloudconvert.com/docs/api-reference/jobs: deletes the job with its tasks and their files
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(method="DELETE", url=_address(job), headers=bearer(job.api_key))
-
-
-def _address(job: Ask) -> str:
-    return f"{job.api_url}/v2/jobs/{segment(job.external_id)}"
-
-
 def read_answer(answer: HttpAnswer) -> Started:
     job = object_at(parse_object(answer.body), "data")
-    external_id, status = text_at(job, "id"), status_in(STATUSES, job.get("status"))
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(job, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(job, status_in(STATUSES, job.get("status"))).as_answer()
 
 
 # https://cloudconvert.com/docs/api-reference/webhooks#our-webhook-request: the job's own status may be null
@@ -117,23 +81,19 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     event_type, job = text_at(event, "event"), object_at(event, "job")
     if not event_type.startswith("job."):
         raise NotUnderstood("events of this type are not about jobs")
-    external_id, status = text_at(job, "id"), status_in(EVENTS, event_type)
-    result, failure = _outcome(job, status)
-    callback = Callback(
-        event_id=f"{event_type}-{external_id}",
+    found = _standing(job, status_in(EVENTS, event_type))
+    callback = found.as_callback(
+        event_id=f"{event_type}-{found.external_id}",
         event_type=event_type,
-        status=status,
         operation="conversion",
         job_id=job_id_at(job, "tag"),
-        external_id=external_id,
         occurred_at=time_from_text(job.get("ended_at") or job.get("created_at")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(job: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
+def _standing(job: JsonObject, status: Status) -> Started:
+    found = Started(external_id=text_at(job, "id"), status=status)
     tasks = job.get("tasks")
     listed = tasks if isinstance(tasks, list) else []
     if status is Status.SUCCEEDED:
@@ -141,14 +101,15 @@ def _outcome(job: JsonObject, status: Status) -> tuple[JsonObject | None, Failur
         for task in listed:
             exported = at(task, "result.files") if at(task, "operation") == "export/url" else None
             files.extend(exported if isinstance(exported, list) else [])
-        return declared(Conversion, {"id": job.get("id"), "files": files}), None
+        return found.with_result(Conversion, {"id": job.get("id"), "files": files})
     if status is Status.FAILED:
         failed = [task for task in listed if at(task, "status") == "error"]
         # Those that waited for the one that failed fail after it, and say no more than that.
         causes = [task for task in failed if at(task, "code") != "INPUT_TASK_FAILED"]
         cause = next(iter(causes or failed), None)
-        return None, told(at(cause, "code"), at(cause, "message"), otherwise="conversion_failed")
-    return None, None
+        failure = told(at(cause, "code"), at(cause, "message"), otherwise="conversion_failed")
+        return found.with_failure(failure)
+    return found
 
 
 PROVIDER = Provider(
@@ -166,8 +127,9 @@ PROVIDER = Provider(
             result=Conversion,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://cloudconvert.com/docs/api-reference/jobs: deletes the job with its tasks and their files
+            cancel=about_job("DELETE", "/v2/jobs/{id}", bearer),
+            poll=about_job("GET", "/v2/jobs/{id}", bearer),
             read_poll=read_answer,
         )
     },

@@ -9,30 +9,21 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import at, refusal_body, text_at, time_from_text, told
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started, declared
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import text_at, time_from_text
 from services.providers.requests import json_request
 from services.signatures.scheme import Declared
 
 
 # https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded
-class TranscriptInput(BaseModel):
+class TranscriptInput(Input):
     """Which recording to transcribe, by which model, and how."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str = Field(pattern=r"^https?://[!-~]+$", max_length=4096)
     model: str = Field("nova-3", pattern=r"^[A-Za-z0-9._-]{1,64}$")

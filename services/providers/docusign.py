@@ -15,35 +15,23 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from services.errors import NotUnderstood, OperatorError
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Access,
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
+from services.providers.base import Access, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
 from services.providers.reading import (
     JOB_ID,
-    at,
     job_id_at,
     object_at,
     read_access_token,
-    refusal_body,
     status_in,
     text_at,
     time_from_text,
-    told,
 )
-from services.providers.requests import bearer, form_request, json_request, segment
+from services.providers.requests import about_job, bearer, form_request, json_request
 from services.signatures.catalogue import SCHEMES
 from services.signatures.parts import Encoding, write_digest
 from services.signatures.public_keys import read_private_key
@@ -67,25 +55,22 @@ EVENTS = {
     "envelope-voided": "voided",
 }
 ENDS = ("envelope-completed", "envelope-declined", "envelope-voided")
+VOIDED: JsonObject = {"status": "voided", "voidedReason": "The sender has canceled it."}
 _API_KEY = re.compile(r"([0-9A-Fa-f-]{36}):([0-9A-Fa-f-]{36}):(.+)", re.ASCII | re.DOTALL)
 
 Id = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
 Text = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class DocumentInput(BaseModel):
+class DocumentInput(Input):
     """A document's name with its ending, and its bytes in base64."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(pattern=r"\.[A-Za-z0-9]{1,5}$", max_length=200)
     base64: str = Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=500_000)
 
 
-class SignerInput(BaseModel):
+class SignerInput(Input):
     """Who signs: as a role of the template, or at a text of the documents (else where they like)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Text
     email: str = Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=100)
@@ -94,10 +79,8 @@ class SignerInput(BaseModel):
 
 
 # https://developers.docusign.com/docs/esign-rest-api/reference/envelopes/envelopes/create/
-class EnvelopeInput(BaseModel):
+class EnvelopeInput(Input):
     """What to sign, and who: documents are signed by one after the other, a template as it says itself."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     email_subject: Text
     template_id: Id | None = None
@@ -232,28 +215,8 @@ def _signer(given: Mapping[str, str], number: str) -> JsonObject:
     return signer
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=f"{_address(job)}?include=recipients", headers=bearer(job.api_key))
-
-
-# https://developers.docusign.com/docs/esign-rest-api/reference/envelopes/envelopes/update/
-def cancel(job: Ask) -> HttpRequest:
-    body: JsonObject = {"status": "voided", "voidedReason": "The sender has canceled it."}
-    return json_request("PUT", _address(job), body, bearer(job.api_key))
-
-
-def _address(job: Ask) -> str:
-    return f"{job.api_url}/envelopes/{segment(job.external_id)}"
-
-
 def read_answer(answer: HttpAnswer) -> Started:
-    envelope = parse_object(answer.body)
-    external_id = text_at(envelope, "envelopeId")
-    status = status_in(STATUSES, envelope.get("status"))
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(envelope, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(parse_object(answer.body)).as_answer()
 
 
 # https://developers.docusign.com/platform/webhooks/connect/json-sim-event-model
@@ -263,20 +226,15 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     if not event_type.startswith("envelope-"):
         raise NotUnderstood("events of this type are not about jobs")
     word = EVENTS.get(event_type)
-    status = status_in(STATUSES, word)
     summary = object_at(event, "data").get("envelopeSummary")
     told_of = summary if isinstance(summary, dict) else {}
-    result, failure = _outcome({**told_of, "envelopeId": external_id, "status": word}, status)
-    callback = Callback(
+    found = _standing({**told_of, "envelopeId": external_id, "status": word})
+    callback = found.as_callback(
         event_id=f"{external_id}-{event_type}",
         event_type=event_type,
-        status=status,
         operation="envelope",
         job_id=_job_id(told_of),
-        external_id=external_id,
         occurred_at=time_from_text(event.get("generatedDateTime")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
@@ -288,19 +246,21 @@ def _job_id(envelope: JsonObject) -> str | None:
     return job_id_at({"field": ours}, "field.value")
 
 
-def _outcome(envelope: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
+def _standing(envelope: JsonObject) -> Started:
+    status = status_in(STATUSES, envelope.get("status"))
+    found = Started(external_id=text_at(envelope, "envelopeId"), status=status)
     if status is Status.SUCCEEDED:
-        return declared(Envelope, envelope), None
+        return found.with_result(Envelope, envelope)
     if status is Status.FAILED:
         signers = at(envelope, "recipients.signers")
         listed = signers if isinstance(signers, list) else []
         who = next((one for one in listed if at(one, "declinedReason")), None)
         reason = at(who, "declinedReason") or "a signer declined"
-        return None, told("declined", reason, otherwise="declined")
+        return found.with_failure(told("declined", reason, otherwise="declined"))
     if status is Status.CANCELED:
         reason = envelope.get("voidedReason") or "the envelope was voided"
-        return None, told("voided", reason, otherwise="canceled")
-    return None, None
+        return found.with_failure(told("voided", reason, otherwise="canceled"))
+    return found
 
 
 # https://developers.docusign.com/docs/esign-rest-api/esign101/error-codes/
@@ -327,8 +287,9 @@ PROVIDER = Provider(
             result=Envelope,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://developers.docusign.com/docs/esign-rest-api/reference/envelopes/envelopes/update/
+            cancel=about_job("PUT", "/envelopes/{id}", bearer, VOIDED),
+            poll=about_job("GET", "/envelopes/{id}?include=recipients", bearer),
             read_poll=read_answer,
             # "no more than one status request per envelope per 15 minutes":
             # https://www.docusign.com/blog/developers/the-trenches-troubleshooting-docusign-connect

@@ -7,31 +7,15 @@ import json
 from datetime import timedelta
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.errors import NotUnderstood
+from services.jsons import parse_object
 from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import (
-    JOB_ID,
-    job_id_at,
-    object_at,
-    refusal_in,
-    status_in,
-    text_at,
-    time_from_unix,
-)
-from services.providers.requests import multipart_request, segment
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in
+from services.providers.reading import JOB_ID, job_id_at, object_at, status_in, text_at, time_from_unix
+from services.providers.requests import about_job, multipart_request
 from services.signatures.catalogue import SCHEMES
 
 # https://elevenlabs.io/docs/eleven-api/guides/how-to/speech-to-text/batch/webhooks
@@ -40,10 +24,8 @@ SCHEME = SCHEMES["elevenlabs"]
 
 
 # https://elevenlabs.io/docs/api-reference/speech-to-text/convert
-class TranscriptInput(BaseModel):
+class TranscriptInput(Input):
     """Which recording to transcribe with which model, and how."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     source_url: str = Field(pattern=r"^https://[!-~]+$", max_length=4096)
     model_id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
@@ -69,13 +51,11 @@ def start(job: Start) -> HttpRequest:
     asked = job.input.model_dump(exclude_none=True)
     fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in asked.items()}
     fields |= {"webhook": "true", "webhook_metadata": json.dumps({JOB_ID: job.job_id})}
-    return multipart_request(f"{job.api_url}/v1/speech-to-text", fields, {"xi-api-key": job.api_key})
+    return multipart_request(f"{job.api_url}/v1/speech-to-text", fields, _key(job.api_key))
 
 
-# https://elevenlabs.io/docs/api-reference/speech-to-text/get
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/speech-to-text/transcripts/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers={"xi-api-key": job.api_key})
+def _key(api_key: str) -> dict[str, str]:
+    return {"xi-api-key": api_key}
 
 
 def read_start(answer: HttpAnswer) -> Started:
@@ -85,9 +65,7 @@ def read_start(answer: HttpAnswer) -> Started:
 
 
 def read_poll(answer: HttpAnswer) -> Started:
-    transcript = parse_object(answer.body)
-    result = declared(Transcript, transcript)
-    return Started(external_id=_external_id(transcript), status=Status.SUCCEEDED, result=result)
+    return _transcribed(parse_object(answer.body))
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
@@ -95,19 +73,22 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     event_type = text_at(event, "type")
     if not event_type.startswith("speech_to_text"):
         raise NotUnderstood("events of this type are not about jobs")
-    status = status_in(EVENTS, event_type)
-    transcript = object_at(event, "data.transcription") if status is Status.SUCCEEDED else {}
-    callback = Callback(
+    found = Started(status=status_in(EVENTS, event_type))
+    if found.status is Status.SUCCEEDED:
+        found = _transcribed(object_at(event, "data.transcription"))
+    callback = found.as_callback(
         event_id=SCHEME.event_id(delivery),
         event_type=event_type,
-        status=status,
         operation="transcript",
         job_id=job_id_at(event, f"data.webhook_metadata.{JOB_ID}"),
-        external_id=_external_id(transcript),
         occurred_at=time_from_unix(event.get("event_timestamp")),
-        result=declared(Transcript, transcript) if status is Status.SUCCEEDED else None,
     )
     return (callback,)
+
+
+def _transcribed(transcript: JsonObject) -> Started:
+    found = Started(external_id=_external_id(transcript), status=Status.SUCCEEDED)
+    return found.with_result(Transcript, transcript)
 
 
 def _external_id(payload: JsonObject) -> str | None:
@@ -130,7 +111,8 @@ PROVIDER = Provider(
             result=Transcript,
             start=start,
             read_start=read_start,
-            poll=poll,
+            # https://elevenlabs.io/docs/api-reference/speech-to-text/get
+            poll=about_job("GET", "/v1/speech-to-text/transcripts/{id}", _key),
             read_poll=read_poll,
         )
     },

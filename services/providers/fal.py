@@ -10,23 +10,15 @@ import re
 from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import at, refusal_body, status_in, text_at, told
-from services.providers.requests import json_request, segment
+from services.jsons import at, parse_object
+from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import status_in, text_at
+from services.providers.requests import about_job, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://fal.ai/docs/documentation/model-apis/inference/queue#how-the-queue-works
@@ -37,10 +29,8 @@ _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST = re.compile(rf"/({_NAME}(?:/{_NAME}){{1,5}}/requests/[A-Za-z0-9-]{{1,64}})", re.ASCII)
 
 
-class RequestInput(BaseModel):
+class RequestInput(Input):
     """Which model to run, with its path if it has one, and the model's own input."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(pattern=rf"^{_NAME}(/{_NAME}){{1,5}}$", max_length=160)
     input: dict[str, JsonValue]
@@ -69,47 +59,29 @@ def read_start(answer: HttpAnswer) -> Started:
     return Started(external_id=found[1])
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=_address(job, "status"), headers=_key(job.api_key))
-
-
-# A request that runs already may go on, and what it puts out is paid for.
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(method="PUT", url=_address(job, "cancel"), headers=_key(job.api_key))
-
-
-def _address(job: Ask, question: str) -> str:
-    return "/".join((job.api_url, *map(segment, job.external_id.split("/")), question))
-
-
 def read_poll(answer: HttpAnswer) -> Started:
     request = parse_object(answer.body)
-    status = status_in(STATUSES, text_at(request, "status"))
-    if status is not Status.SUCCEEDED:
+    if status_in(STATUSES, text_at(request, "status")) is not Status.SUCCEEDED:
         return Started()
     if request.get("error"):
         failure = told(request.get("error_type"), request["error"], otherwise="request_failed")
         return Started(status=Status.FAILED, failure=failure)
-    place = {"response_url": request.get("response_url")}
-    return Started(status=status, result=declared(Output, place))
+    place: JsonObject = {"response_url": request.get("response_url")}
+    return Started(status=Status.SUCCEEDED).with_result(Output, place)
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     event = parse_object(delivery.body)
     word, request_id = text_at(event, "status"), text_at(event, "request_id")
-    status = status_in(EVENTS, word)
-    failure = None
-    if status is Status.FAILED:
+    found = Started(status=status_in(EVENTS, word))
+    if found.status is Status.SUCCEEDED:
+        found = found.with_result(Output, event)
+    elif found.status is Status.FAILED:
         code, detail = at(event, "payload.error_type"), _sentence(at(event, "payload.detail"))
         said = [text for text in (event.get("error"), detail) if isinstance(text, str)]
-        failure = told(code, ": ".join(said), otherwise="request_failed")
-    callback = Callback(
-        event_id=f"{request_id}-{word}",
-        event_type=f"request.{word.lower()}",
-        status=status,
-        operation="request",
-        result=declared(Output, event) if status is Status.SUCCEEDED else None,
-        failure=failure,
+        found = found.with_failure(told(code, ": ".join(said), otherwise="request_failed"))
+    callback = found.as_callback(
+        event_id=f"{request_id}-{word}", event_type=f"request.{word.lower()}", operation="request"
     )
     return (callback,)
 
@@ -162,8 +134,9 @@ PROVIDER = Provider(
             result=Output,
             start=start,
             read_start=read_start,
-            cancel=cancel,
-            poll=poll,
+            # A request that runs already may go on, and what it puts out is paid for.
+            cancel=about_job("PUT", "/{path}/cancel", _key),
+            poll=about_job("GET", "/{path}/status", _key),
             read_poll=read_poll,
         )
     },

@@ -8,23 +8,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import object_at, refusal_in, status_in, text_at, time_from_text, told
-from services.providers.requests import bearer, json_request
+from services.jsons import parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import object_at, status_in, text_at, time_from_text
+from services.providers.requests import about_job, bearer, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://docs.github.com/webhooks/webhook-events-and-payloads#workflow_run
@@ -45,10 +37,8 @@ _RUN = re.compile(r"/repos/([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}/actions/
 
 
 # https://docs.github.com/rest/actions/workflows#create-a-workflow-dispatch-event
-class RunInput(BaseModel):
+class RunInput(Input):
     """Which workflow to run, by its file's name or its id, on which branch or tag."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     owner: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
     repo: str = Field(pattern=r"^[A-Za-z0-9_.-]{0,99}[A-Za-z0-9_-]$")
@@ -82,18 +72,6 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/{place}", body, _headers(job.api_key))
 
 
-# https://docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/repos/{job.external_id}"
-    return HttpRequest(method="GET", url=url, headers=_headers(job.api_key))
-
-
-# https://docs.github.com/rest/actions/workflow-runs#cancel-a-workflow-run
-def cancel(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/repos/{job.external_id}/cancel"
-    return HttpRequest(method="POST", url=url, headers=_headers(job.api_key))
-
-
 # https://docs.github.com/rest/about-the-rest-api/api-versions
 def _headers(api_key: str) -> dict[str, str]:
     return {
@@ -108,9 +86,7 @@ def read_start(answer: HttpAnswer) -> Started:
 
 
 def read_poll(answer: HttpAnswer) -> Started:
-    run = parse_object(answer.body)
-    status, result, failure = _outcome(run)
-    return Started(external_id=_external_id(run.get("url")), status=status, result=result, failure=failure)
+    return _standing(parse_object(answer.body))
 
 
 # The header that names the event is not signed, so that what is read is the run itself.
@@ -118,16 +94,11 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     run = object_at(parse_object(delivery.body), "workflow_run")
     if run.get("event") != "workflow_dispatch":
         raise NotUnderstood("this run was not dispatched")
-    status, result, failure = _outcome(run)
-    callback = Callback(
+    callback = _standing(run).as_callback(
         event_id=SCHEME.event_id(delivery),
         event_type=f"workflow_run.{text_at(run, 'status')}",
-        status=status,
         operation="run",
-        external_id=_external_id(run.get("url")),
         occurred_at=time_from_text(run.get("updated_at")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
@@ -140,16 +111,16 @@ def _external_id(url: JsonValue) -> str:
     return found[1].lower()
 
 
-def _outcome(run: JsonObject) -> tuple[Status, JsonObject | None, Failure | None]:
-    if run.get("status") != "completed":
-        return status_in(STATUSES, run.get("status")), None, None
-    conclusion = run.get("conclusion")
-    status = status_in(CONCLUSIONS, conclusion)
+def _standing(run: JsonObject) -> Started:
+    word, conclusion = run.get("status"), run.get("conclusion")
+    status = status_in(CONCLUSIONS, conclusion) if word == "completed" else status_in(STATUSES, word)
+    found = Started(external_id=_external_id(run.get("url")), status=status)
     if status is Status.SUCCEEDED:
-        return status, declared(Run, run), None
-    if status is Status.UNKNOWN:
-        return status, None, None
-    return status, None, told(conclusion, f"the run ended as {conclusion}", otherwise="run_failed")
+        return found.with_result(Run, run)
+    if status.settled:
+        failure = told(conclusion, f"the run ended as {conclusion}", otherwise="run_failed")
+        return found.with_failure(failure)
+    return found
 
 
 PROVIDER = Provider(
@@ -167,8 +138,10 @@ PROVIDER = Provider(
             result=Run,
             start=start,
             read_start=read_start,
-            cancel=cancel,
-            poll=poll,
+            # https://docs.github.com/rest/actions/workflow-runs#cancel-a-workflow-run
+            cancel=about_job("POST", "/repos/{path}/cancel", _headers),
+            # https://docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
+            poll=about_job("GET", "/repos/{path}", _headers),
             read_poll=read_poll,
             # Only the start's answer tells which run is ours: GitHub itself gives up after so long.
             start_budget=timedelta(seconds=10),

@@ -3,33 +3,15 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import (
-    at,
-    job_id_at,
-    object_at,
-    refusal_body,
-    status_in,
-    text_at,
-    time_from_text,
-    told,
-)
-from services.providers.requests import basic, json_request, segment
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import job_id_at, object_at, status_in, text_at, time_from_text
+from services.providers.requests import about_job, basic, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://www.mux.com/docs/api-reference/video/assets/get-asset
@@ -45,10 +27,8 @@ EVENTS = {
 
 
 # https://www.mux.com/docs/api-reference/video/assets/create-asset
-class AssetInput(BaseModel):
+class AssetInput(Input):
     """Where the file lies, and who may play it: a `signed` asset needs a token to be played."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str = Field(pattern=r"^https?://[!-~]+$", max_length=4096)
     playback_policies: list[Literal["public", "signed"]] = Field(min_length=1, max_length=2)
@@ -82,24 +62,9 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/video/v1/assets", body, basic(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=_address(job), headers=basic(job.api_key))
-
-
-# https://www.mux.com/docs/api-reference/video/assets/delete-asset: work on an asset ends with it
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(method="DELETE", url=_address(job), headers=basic(job.api_key))
-
-
-def _address(job: Ask) -> str:
-    return f"{job.api_url}/video/v1/assets/{segment(job.external_id)}"
-
-
 def read_answer(answer: HttpAnswer) -> Started:
     asset = object_at(parse_object(answer.body), "data")
-    external_id, status = text_at(asset, "id"), status_in(STATUSES, asset.get("status"))
-    result, failure = _outcome(asset, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(asset, status_in(STATUSES, asset.get("status")))
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
@@ -107,30 +72,25 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     event_type, asset = text_at(event, "type"), object_at(event, "data")
     if not event_type.startswith("video.asset.") or at(event, "object.type") != "asset":
         raise NotUnderstood("events of this type are not about jobs")
-    status = status_in(EVENTS, event_type)
-    result, failure = _outcome(asset, status)
-    callback = Callback(
+    callback = _standing(asset, status_in(EVENTS, event_type)).as_callback(
         event_id=text_at(event, "id"),
         event_type=event_type,
-        status=status,
         operation="asset",
         job_id=job_id_at(asset, "passthrough"),
-        external_id=text_at(asset, "id"),
         occurred_at=time_from_text(event.get("created_at")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(asset: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
+def _standing(asset: JsonObject, status: Status) -> Started:
+    found = Started(external_id=text_at(asset, "id"), status=status)
     if status is Status.SUCCEEDED:
-        return declared(Asset, asset), None
+        return found.with_result(Asset, asset)
     if status is Status.FAILED:
-        return None, _told_errors(asset.get("errors"), otherwise="asset_errored")
+        return found.with_failure(_told_errors(asset.get("errors"), otherwise="asset_errored"))
     if status is Status.CANCELED:
-        return None, told(None, "the asset was deleted", otherwise="canceled")
-    return None, None
+        return found.with_failure(told(None, "the asset was deleted", otherwise="canceled"))
+    return found
 
 
 # https://www.mux.com/docs/core/make-api-requests
@@ -162,8 +122,9 @@ PROVIDER = Provider(
             result=Asset,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://www.mux.com/docs/api-reference/video/assets/delete-asset: work on an asset ends with it
+            cancel=about_job("DELETE", "/video/v1/assets/{id}", basic),
+            poll=about_job("GET", "/video/v1/assets/{id}", basic),
             read_poll=read_answer,
         )
     },

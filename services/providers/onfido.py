@@ -8,23 +8,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, HttpAnswer, HttpRequest, Status, is_id
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import JOB_ID, at, refusal_in, status_in, text_at, time_from_text, told
-from services.providers.requests import json_request, segment
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import JOB_ID, status_in, text_at, time_from_text
+from services.providers.requests import about_job, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://github.com/onfido/onfido-openapi-spec/blob/master/schemas/workflow_runs/definitions.yaml
@@ -45,10 +37,8 @@ Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}
 
 
 # https://github.com/onfido/onfido-openapi-spec/blob/master/paths/workflow_runs.yaml
-class WorkflowRunInput(BaseModel):
+class WorkflowRunInput(Input):
     """Which workflow to run, and for which applicant."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     workflow_id: Uuid
     applicant_id: Uuid
@@ -73,29 +63,26 @@ class WorkflowRun(BaseModel):
 def start(job: Start) -> HttpRequest:
     body = job.input.model_dump(exclude_none=True)
     body["tags"].append(f"{TAG}{job.job_id}")
-    return json_request("POST", f"{job.api_url}/v3.6/workflow_runs", body, _credentials(job))
-
-
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v3.6/workflow_runs/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers=_credentials(job))
+    return json_request("POST", f"{job.api_url}/v3.6/workflow_runs", body, _token(job.api_key))
 
 
 # https://github.com/onfido/onfido-python/blob/master/onfido/configuration.py
-def _credentials(job: Start | Ask) -> dict[str, str]:
-    return {"authorization": f"Token token={job.api_key}"}
+def _token(api_key: str) -> dict[str, str]:
+    return {"authorization": f"Token token={api_key}"}
 
 
 def read_answer(answer: HttpAnswer) -> Started:
     run = parse_object(answer.body)
-    word, status = run.get("status"), status_in(STATUSES, run.get("status"))
-    failure = None
-    if status is Status.FAILED:
-        failure = told(at(run, "error.type"), at(run, "error.message"), otherwise="workflow_run_failed")
-    elif status is Status.CANCELED:
-        failure = told(word, "the applicant did not go on with it", otherwise="canceled")
-    result = declared(WorkflowRun, run) if status is Status.SUCCEEDED else None
-    return Started(external_id=text_at(run, "id"), status=status, result=result, failure=failure)
+    word = run.get("status")
+    found = Started(external_id=text_at(run, "id"), status=status_in(STATUSES, word))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(WorkflowRun, run)
+    if found.status is Status.FAILED:
+        code, message = at(run, "error.type"), at(run, "error.message")
+        return found.with_failure(told(code, message, otherwise="workflow_run_failed"))
+    if found.status is Status.CANCELED:
+        return found.with_failure(told(word, "the applicant did not go on with it", otherwise="canceled"))
+    return found
 
 
 # https://github.com/onfido/onfido-openapi-spec/blob/master/schemas/webhooks/webhook_event.yaml: not every
@@ -141,7 +128,7 @@ PROVIDER = Provider(
             result=WorkflowRun,
             start=start,
             read_start=read_answer,
-            poll=poll,
+            poll=about_job("GET", "/v3.6/workflow_runs/{id}", _token),
             read_poll=read_answer,
             deadline=timedelta(days=7),  # a person has to act
         )

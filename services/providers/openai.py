@@ -3,32 +3,15 @@
 from datetime import timedelta
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import (
-    JOB_ID,
-    at,
-    header_text,
-    refusal_in,
-    status_in,
-    text_at,
-    time_from_unix,
-    told,
-)
-from services.providers.requests import bearer, json_request, segment
+from services.jsons import at, parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import JOB_ID, header_text, status_in, text_at, time_from_unix
+from services.providers.requests import about_job, bearer, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://developers.openai.com/api/docs/guides/background#polling-background-responses
@@ -45,10 +28,8 @@ ENDED = ("response.completed", "response.failed", "response.incomplete", "respon
 
 
 # https://developers.openai.com/api/reference/resources/responses/methods/create
-class ResponseInput(BaseModel):
+class ResponseInput(Input):
     """What to ask of which model."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
     input: str | list[JsonObject] = Field(min_length=1, max_length=500_000)
@@ -78,37 +59,20 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/v1/responses", body, bearer(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/responses/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
-
-
-# https://developers.openai.com/api/docs/guides/background#cancelling-a-background-response
-def cancel(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/responses/{segment(job.external_id)}/cancel"
-    return HttpRequest(method="POST", url=url, headers=bearer(job.api_key))
-
-
 def read_answer(answer: HttpAnswer) -> Started:
     response = parse_object(answer.body)
-    external_id, status = text_at(response, "id"), status_in(STATUSES, response.get("status"))
-    result, failure = _outcome(response, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
-
-
-def _outcome(response: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Response, response), None
-    if status is Status.FAILED and response.get("status") == "incomplete":
+    found = Started(external_id=text_at(response, "id"), status=status_in(STATUSES, response.get("status")))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(Response, response)
+    if found.status is Status.CANCELED:
+        return found.with_failure(told(None, "the response was cancelled", otherwise="canceled"))
+    if response.get("status") == "incomplete":
         reason = at(response, "incomplete_details.reason")
-        return None, told(reason, "the response is incomplete", otherwise="incomplete")
-    if status is Status.FAILED:
-        return None, told(
-            at(response, "error.code"), at(response, "error.message"), otherwise="response_failed"
-        )
-    if status is Status.CANCELED:
-        return None, told(None, "the response was cancelled", otherwise="canceled")
-    return None, None
+        return found.with_failure(told(reason, "the response is incomplete", otherwise="incomplete"))
+    if found.status is Status.FAILED:
+        code, message = at(response, "error.code"), at(response, "error.message")
+        return found.with_failure(told(code, message, otherwise="response_failed"))
+    return found
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
@@ -144,8 +108,9 @@ PROVIDER = Provider(
             result=Response,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://developers.openai.com/api/docs/guides/background#cancelling-a-background-response
+            cancel=about_job("POST", "/v1/responses/{id}/cancel", bearer),
+            poll=about_job("GET", "/v1/responses/{id}", bearer),
             read_poll=read_answer,
             # "background mode stores response data for roughly 10 minutes"
             poll_after=timedelta(minutes=3),

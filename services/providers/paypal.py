@@ -11,36 +11,32 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.errors import NotUnderstood, OperatorError
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
     Access,
-    Ask,
     CallbackAddress,
     Completion,
+    Input,
     Operation,
     Provider,
     Start,
     Started,
-    declared,
-    parse_object,
-    plain_refusal,
 )
+from services.providers.failures import plain_refusal, refusal_body, told
 from services.providers.reading import (
-    at,
     header_text,
     job_id_at,
     object_at,
     read_access_token,
-    refusal_body,
     status_in,
     text_at,
     time_from_text,
-    told,
 )
-from services.providers.requests import basic, bearer, form_request, json_request, segment
+from services.providers.requests import about_job, basic, bearer, form_request, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://developer.paypal.com/docs/api/payments.payouts-batch/v1/#payouts_get
@@ -60,19 +56,15 @@ EVENTS = (
 _BATCH = re.compile(r"/v1/payments/payouts/([A-Za-z0-9-]{1,64})$")
 
 
-class Amount(BaseModel):
+class Amount(Input):
     """An amount of money; `value` is a decimal number as text."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     value: str = Field(pattern=r"^[0-9]{1,10}(\.[0-9]{1,3})?$")
 
 
-class ItemInput(BaseModel):
+class ItemInput(Input):
     """One payout."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     receiver: str = Field(min_length=1, max_length=127)
     amount: Amount
@@ -83,10 +75,8 @@ class ItemInput(BaseModel):
 
 
 # https://developer.paypal.com/docs/api/payments.payouts-batch/v1/#payouts_post
-class PayoutInput(BaseModel):
+class PayoutInput(Input):
     """Whom to pay how much, and what PayPal writes to all of them: no more than one page of its answers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     items: list[ItemInput] = Field(min_length=1, max_length=1000)
     email_subject: str | None = Field(None, min_length=1, max_length=255)
@@ -172,24 +162,17 @@ def read_duplicate(answer: HttpAnswer) -> Started:
     return Started(external_id=found[1] if found else None)
 
 
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/payments/payouts/{segment(job.external_id)}?page_size=1000"
-    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
-
-
 def read_answer(answer: HttpAnswer) -> Started:
     batch = parse_object(answer.body)
-    external_id = text_at(batch, "batch_header.payout_batch_id")
     status = status_in(STATUSES, at(batch, "batch_header.batch_status"))
-    match status:
-        case Status.SUCCEEDED:
-            return Started(external_id=external_id, status=status, result=declared(Payout, batch))
-        case Status.FAILED | Status.CANCELED:
-            error, word = at(batch, "items.0.errors"), "denied" if status is Status.FAILED else "canceled"
-            message = at(error, "message") or f"the batch was {word}"
-            failure = told(at(error, "name"), message, otherwise=word)
-            return Started(external_id=external_id, status=status, failure=failure)
-    return Started(external_id=external_id)
+    found = Started(external_id=text_at(batch, "batch_header.payout_batch_id"), status=status)
+    if status is Status.SUCCEEDED:
+        return found.with_result(Payout, batch)
+    if status.settled:
+        error, word = at(batch, "items.0.errors"), "denied" if status is Status.FAILED else "canceled"
+        message = at(error, "message") or f"the batch was {word}"
+        return found.with_failure(told(at(error, "name"), message, otherwise=word))
+    return found.as_answer()
 
 
 # No signature binds the id that a callback names: the batch says itself whose it is.
@@ -244,7 +227,7 @@ PROVIDER = Provider(
             start=start,
             read_start=read_answer,
             read_duplicate=read_duplicate,
-            poll=poll,
+            poll=about_job("GET", "/v1/payments/payouts/{id}?page_size=1000", bearer),
             read_poll=read_poll,
             idempotent=True,
             # "used in the last 30 days", less one for what is under way:

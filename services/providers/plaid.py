@@ -8,22 +8,14 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import BaseModel, Field, FiniteFloat, JsonValue
 
 from services.errors import NotUnderstood, OperatorError
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import at, object_at, refusal_body, status_in, text_at, told
+from services.providers.base import Ask, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import object_at, status_in, text_at
 from services.providers.requests import json_request
 from services.signatures.catalogue import SCHEMES
 
@@ -37,10 +29,8 @@ AccessToken = Annotated[str, Field(pattern=r"^access-[a-z]+-[0-9A-Za-z-]{1,100}$
 
 
 # https://plaid.com/docs/api/products/assets/#asset_reportcreate
-class AssetReportInput(BaseModel):
+class AssetReportInput(Input):
     """Whose accounts to report on, by the access tokens of their Items, and for how many days back."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     access_tokens: list[AccessToken] = Field(min_length=1, max_length=99)
     days_requested: int = Field(ge=0, le=731)
@@ -126,7 +116,7 @@ def poll(job: Ask) -> HttpRequest:
 
 def read_poll(answer: HttpAnswer) -> Started:
     report = object_at(parse_object(answer.body), "report")
-    return Started(status=Status.SUCCEEDED, result=declared(AssetReport, report))
+    return Started(status=Status.SUCCEEDED).with_result(AssetReport, report)
 
 
 # https://plaid.com/docs/api/#api-host

@@ -6,26 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pydantic import JsonValue
 
 from services.errors import NotUnderstood
-from services.models import Delivery, Failure, HttpAnswer, JsonObject, Status, is_id
-from services.providers.base import AccessToken, clean_text, parse_object, plain_refusal
+from services.jsons import at, clean_text, parse_object
+from services.models import Delivery, HttpAnswer, JsonObject, Status, is_id
+from services.providers.base import AccessToken
 
 JOB_ID = "hookbus_job_id"
 """What our id is called where a provider takes metadata along."""
 MAX_TEXT = 255
-MAX_MESSAGE = 1000
 MAX_TOKEN_SECONDS = 86_400
-_AUTHENTICATION = (401, 403)
 _BEARER = re.compile(r"[!-~]{1,8192}")
-
-
-def at(value: JsonValue, path: str) -> JsonValue:
-    """Return what stands at a dotted path, in which lists count from 0; None if nothing does."""
-    for name in path.split("."):
-        if isinstance(value, list):
-            value = value[int(name)] if name.isdecimal() and int(name) < len(value) else None
-        else:
-            value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def text_at(payload: JsonObject, path: str) -> str:
@@ -85,34 +74,6 @@ def time_from_text(value: JsonValue) -> datetime | None:
         return found.astimezone(UTC) if found.tzinfo else None
     except (OverflowError, ValueError):
         return None
-
-
-def told(code: JsonValue, message: JsonValue, *, otherwise: str) -> Failure:
-    """Say why something failed in the provider's words; `otherwise` is the code where it gave none."""
-    known = clean_text(code)[:MAX_TEXT] if isinstance(code, str) else ""
-    said = clean_text(message)[:MAX_MESSAGE].strip() if isinstance(message, str) else ""
-    return Failure(code=known or otherwise, message=said or "the provider gave no reason")
-
-
-def refusal_body(answer: HttpAnswer) -> JsonObject | None:
-    """Return what a refusal says that a caller may see; None if it says nothing readable.
-
-    What is said of a rejected key is the operator's, and may repeat a part of it: None as well.
-    """
-    if answer.status in _AUTHENTICATION:
-        return None
-    try:
-        return parse_object(answer.body)
-    except NotUnderstood:
-        return None
-
-
-def refusal_in(answer: HttpAnswer, path: str) -> Failure:
-    """Say why a provider refused, in its own sentence at a dotted path."""
-    body = refusal_body(answer)
-    if body is None or not isinstance(at(body, path), str):
-        return plain_refusal(answer)
-    return told(None, at(body, path), otherwise="provider_refused")
 
 
 def status_in(words: dict[str, Status], word: JsonValue) -> Status:

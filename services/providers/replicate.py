@@ -4,21 +4,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import at, header_text, refusal_in, status_in, text_at, time_from_text, told
-from services.providers.requests import bearer, json_request, segment
+from services.jsons import parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import header_text, status_in, text_at, time_from_text
+from services.providers.requests import about_job, bearer, json_request
 from services.signatures.catalogue import STANDARD_WEBHOOKS
 
 # https://replicate.com/docs/topics/predictions/lifecycle
@@ -33,10 +26,8 @@ STATUSES = {
 _MODEL = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 
 
-class PredictionInput(BaseModel):
+class PredictionInput(Input):
     """What to run (a version, or an official model by name), and the model's own input."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     version: str | None = Field(None, pattern=rf"^({_MODEL}(:[0-9a-zA-Z]+)?|[0-9a-zA-Z]+)$", max_length=255)
     model: str | None = Field(None, pattern=rf"^{_MODEL}$", max_length=190)
@@ -80,58 +71,33 @@ def start(job: Start) -> HttpRequest:
 
 
 def read_answer(answer: HttpAnswer) -> Started:
-    prediction = parse_object(answer.body)
-    external_id, status = text_at(prediction, "id"), status_in(STATUSES, prediction.get("status"))
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(prediction, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
-
-
-# https://replicate.com/docs/reference/http#predictions.get
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v1/predictions/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers=bearer(job.api_key))
-
-
-# https://replicate.com/docs/reference/http#predictions.cancel
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(
-        method="POST",
-        url=f"{job.api_url}/v1/predictions/{segment(job.external_id)}/cancel",
-        headers=bearer(job.api_key),
-    )
+    return _standing(parse_object(answer.body)).as_answer()
 
 
 # https://replicate.com/docs/topics/webhooks/receive-webhook: the body is the prediction as it then was
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     prediction = parse_object(delivery.body)
-    word = text_at(prediction, "status")
-    status = status_in(STATUSES, word)
-    result, failure = _outcome(prediction, status)
     when = prediction.get("completed_at") or prediction.get("started_at") or prediction.get("created_at")
-    callback = Callback(
+    callback = _standing(prediction).as_callback(
         event_id=header_text(delivery, "webhook-id"),
-        event_type=f"prediction.{word}",
-        status=status,
+        event_type=f"prediction.{text_at(prediction, 'status')}",
         operation="prediction",
-        external_id=text_at(prediction, "id"),
         occurred_at=time_from_text(when),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(prediction: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Prediction, prediction), None
-    if status is Status.FAILED:
-        return None, told(None, prediction.get("error"), otherwise="prediction_failed")
-    if status is Status.CANCELED:
-        reason = at(prediction, "error") or f"the prediction was {prediction.get('status')}"
-        return None, told(prediction.get("status"), reason, otherwise="canceled")
-    return None, None
+def _standing(prediction: JsonObject) -> Started:
+    word, error = prediction.get("status"), prediction.get("error")
+    found = Started(external_id=text_at(prediction, "id"), status=status_in(STATUSES, word))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(Prediction, prediction)
+    if found.status is Status.FAILED:
+        return found.with_failure(told(None, error, otherwise="prediction_failed"))
+    if found.status is Status.CANCELED:
+        reason = error or f"the prediction was {word}"
+        return found.with_failure(told(word, reason, otherwise="canceled"))
+    return found
 
 
 PROVIDER = Provider(
@@ -148,8 +114,10 @@ PROVIDER = Provider(
             result=Prediction,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://replicate.com/docs/reference/http#predictions.cancel
+            cancel=about_job("POST", "/v1/predictions/{id}/cancel", bearer),
+            # https://replicate.com/docs/reference/http#predictions.get
+            poll=about_job("GET", "/v1/predictions/{id}", bearer),
             read_poll=read_answer,
             # https://replicate.com/docs/topics/predictions/data-retention: what came out is kept for an hour
             poll_every=timedelta(minutes=20),

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlencode
 
 from services.models import HttpRequest, JsonObject
+from services.providers.base import Ask
 
 
 def bearer(api_key: str) -> dict[str, str]:
@@ -42,6 +43,29 @@ def multipart_request(url: str, fields: Mapping[str, str], headers: Mapping[str,
     return HttpRequest(
         method="POST", url=url, headers=sent, body="".join([*parts, f"--{boundary}--\r\n"]).encode()
     )
+
+
+def about_job(
+    method: str,
+    path: str,
+    credentials: Callable[[str], Mapping[str, str]],
+    body: JsonObject | None = None,
+) -> Callable[[Ask], HttpRequest]:
+    """Return what writes a request about a job: to poll it, or to cancel it.
+
+    `{id}` in the path is where the provider's id of the job belongs, as one segment; `{path}` where one that
+    is a path itself does. `credentials` makes headers of the API key.
+    """
+
+    def write(job: Ask) -> HttpRequest:
+        inner = "/".join(map(segment, job.external_id.split("/")))
+        place = path.replace("{id}", segment(job.external_id)).replace("{path}", inner)
+        url, headers = job.api_url + place, credentials(job.api_key)
+        if body is None:
+            return HttpRequest(method=method, url=url, headers=headers)
+        return json_request(method, url, body, headers)
+
+    return write
 
 
 def segment(text: str) -> str:

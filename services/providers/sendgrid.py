@@ -9,30 +9,14 @@ from functools import partial
 from hashlib import sha256
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-)
-from services.providers.reading import (
-    JOB_ID,
-    job_id_at,
-    object_at,
-    refusal_in,
-    status_in,
-    text_at,
-    time_from_unix,
-    told,
-)
+from services.jsons import parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in, told
+from services.providers.reading import JOB_ID, job_id_at, object_at, status_in, text_at, time_from_unix
 from services.providers.requests import bearer, json_request
 from services.signatures.catalogue import SCHEMES
 
@@ -56,20 +40,16 @@ UNREADABLE = "(unreadable)"
 Address = Annotated[str, Field(pattern=r"^[^@\s<>]{1,64}@[^@\s<>]{1,255}$", max_length=320)]
 
 
-class Mailbox(BaseModel):
+class Mailbox(Input):
     """A mail address, and the name that is shown with it."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     email: Address
     name: str | None = Field(None, min_length=1, max_length=255)
 
 
 # https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
-class MailInput(BaseModel):
+class MailInput(Input):
     """Whom to write to, and what: a subject and a text, HTML or both, or a dynamic template and its data."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     to: Mailbox
     from_: Mailbox = Field(alias="from")
@@ -138,19 +118,18 @@ def _callback_or_unknown(event: JsonValue) -> Callback:
 
 def _callback(event: JsonObject) -> Callback:
     word = text_at(event, "event")
-    status = status_in(EVENTS, word)
     job_id = job_id_at(event, JOB_ID)
-    result, failure = _outcome(event, status, word)
-    return Callback(
+    found = Started(external_id=None if job_id else _message_id(event), status=status_in(EVENTS, word))
+    if found.status is Status.SUCCEEDED:
+        found = found.with_result(Mail, event)
+    elif found.status is Status.FAILED:  # a bounce has a type: "bounce", "blocked" or "expired"
+        found = found.with_failure(told(event.get("type"), event.get("reason"), otherwise=word))
+    return found.as_callback(
         event_id=text_at(event, "sg_event_id"),
         event_type=word,
-        status=status,
         operation="mail",
         job_id=job_id,
-        external_id=None if job_id else _message_id(event),
         occurred_at=time_from_unix(event.get("timestamp")),
-        result=result,
-        failure=failure,
     )
 
 
@@ -158,14 +137,6 @@ def _callback(event: JsonObject) -> Callback:
 def _message_id(event: JsonObject) -> str | None:
     message_id = event.get("sg_message_id")
     return message_id.partition(".")[0] or None if isinstance(message_id, str) else None
-
-
-def _outcome(event: JsonObject, status: Status, word: str) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Mail, event), None
-    if status is Status.FAILED:  # a bounce has a type: "bounce", "blocked" or "expired"
-        return None, told(event.get("type"), event.get("reason"), otherwise=word)
-    return None, None
 
 
 PROVIDER = Provider(

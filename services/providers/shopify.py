@@ -8,32 +8,24 @@ of the shop's own organization; the signing secret is the client secret.
 from datetime import datetime, timedelta
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.errors import NotSent, NotUnderstood, OperatorError
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
     Access,
     Ask,
     CallbackAddress,
     Completion,
+    Input,
     Operation,
     Provider,
     Start,
     Started,
-    declared,
-    parse_object,
 )
-from services.providers.reading import (
-    at,
-    object_at,
-    read_access_token,
-    refusal_in,
-    status_in,
-    text_at,
-    time_from_text,
-    told,
-)
+from services.providers.failures import refusal_in, told
+from services.providers.reading import object_at, read_access_token, status_in, text_at, time_from_text
 from services.providers.requests import form_request, json_request
 from services.signatures.catalogue import SCHEMES
 
@@ -66,10 +58,8 @@ CANCEL = (
 )
 
 
-class BulkQueryInput(BaseModel):
+class BulkQueryInput(Input):
     """What to ask of the whole shop, in GraphQL; `group_objects` puts children behind their parents."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     query: str = Field(min_length=1, max_length=20_000)
     group_objects: bool = False
@@ -135,23 +125,22 @@ def read_start(answer: HttpAnswer) -> Started:
         message = at(mistake, "message") or at(error, "message")
         failure = told(code, message, otherwise="provider_refused")
         return Started(status=Status.FAILED, failure=failure)
-    return _started(object_at(body, "data.bulkOperationRunQuery.bulkOperation"))
+    return _standing(object_at(body, "data.bulkOperationRunQuery.bulkOperation"))
 
 
 def read_poll(answer: HttpAnswer) -> Started:
-    return _started(object_at(parse_object(answer.body), "data.node"))
+    return _standing(object_at(parse_object(answer.body), "data.node"))
 
 
-def _started(thing: JsonObject) -> Started:
-    external_id, word = text_at(thing, "id"), text_at(thing, "status")
-    match status_in(STATUSES, word):
-        case Status.SUCCEEDED as status:
-            return Started(external_id=external_id, status=status, result=declared(BulkResult, thing))
-        case (Status.FAILED | Status.CANCELED) as status:
-            message = f"the bulk operation ended as {word.lower()}"
-            failure = told(thing.get("errorCode"), message, otherwise=word.lower())
-            return Started(external_id=external_id, status=status, failure=failure)
-    return Started(external_id=external_id)
+def _standing(thing: JsonObject) -> Started:
+    word = text_at(thing, "status")
+    found = Started(external_id=text_at(thing, "id"), status=status_in(STATUSES, word))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(BulkResult, thing)
+    if found.status.settled:
+        message = f"the bulk operation ended as {word.lower()}"
+        return found.with_failure(told(thing.get("errorCode"), message, otherwise=word.lower()))
+    return found.as_answer()
 
 
 # https://shopify.dev/docs/api/webhooks?reference=toml

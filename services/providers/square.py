@@ -3,33 +3,15 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    CallbackAddress,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import (
-    at,
-    job_id_at,
-    object_at,
-    refusal_body,
-    status_in,
-    text_at,
-    time_from_text,
-    told,
-)
-from services.providers.requests import bearer, json_request, segment
+from services.providers.base import CallbackAddress, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import job_id_at, object_at, status_in, text_at, time_from_text
+from services.providers.requests import about_job, bearer, json_request
 from services.signatures.catalogue import SCHEMES
 
 # https://developer.squareup.com/docs/build-basics/versioning-overview: answers have this version's shape
@@ -49,10 +31,8 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:-]{1,191}$")]
 
 
 # https://developer.squareup.com/reference/square/payments-api/create-payment
-class PaymentInput(BaseModel):
+class PaymentInput(Input):
     """How much to take, in the currency's smallest unit, and from which card, account or wallet."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     source_id: str = Field(pattern=r"^[!-~]{1,1024}$")
     amount: int = Field(ge=1, le=9_999_999_999)
@@ -101,29 +81,12 @@ def start(job: Start) -> HttpRequest:
     return json_request("POST", f"{job.api_url}/v2/payments", body, _headers(job.api_key))
 
 
-# https://developer.squareup.com/reference/square/payments-api/get-payment
-def poll(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v2/payments/{segment(job.external_id)}"
-    return HttpRequest(method="GET", url=url, headers=_headers(job.api_key))
-
-
-# https://developer.squareup.com/reference/square/payments-api/cancel-payment: while it is only approved
-def cancel(job: Ask) -> HttpRequest:
-    url = f"{job.api_url}/v2/payments/{segment(job.external_id)}/cancel"
-    return json_request("POST", url, {}, _headers(job.api_key))
-
-
 def _headers(api_key: str) -> dict[str, str]:
     return {**bearer(api_key), "square-version": API_VERSION}
 
 
 def read_answer(answer: HttpAnswer) -> Started:
-    payment = object_at(parse_object(answer.body), "payment")
-    external_id, status = text_at(payment, "id"), status_in(STATUSES, payment.get("status"))
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(payment, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(object_at(parse_object(answer.body), "payment")).as_answer()
 
 
 # https://developer.squareup.com/reference/square/webhooks/payment.updated
@@ -133,30 +96,26 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     if event_type not in EVENTS:
         raise NotUnderstood("events of this type are not about jobs")
     payment = object_at(event, "data.object.payment")
-    status = status_in(STATUSES, payment.get("status"))
-    result, failure = _outcome(payment, status)
-    callback = Callback(
+    callback = _standing(payment).as_callback(
         event_id=text_at(event, "event_id"),
         event_type=event_type,
-        status=status,
         operation="payment",
         job_id=job_id_at(payment, "reference_id"),
-        external_id=text_at(payment, "id"),
         occurred_at=time_from_text(event.get("created_at")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(payment: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Payment, payment), None
-    if status is Status.FAILED:
-        return None, _told_error(at(payment, "card_details.errors.0"), otherwise="payment_failed")
-    if status is Status.CANCELED:
-        return None, told(None, "the payment was canceled", otherwise="canceled")
-    return None, None
+def _standing(payment: JsonObject) -> Started:
+    found = Started(external_id=text_at(payment, "id"), status=status_in(STATUSES, payment.get("status")))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(Payment, payment)
+    if found.status is Status.FAILED:
+        error = at(payment, "card_details.errors.0")
+        return found.with_failure(_told_error(error, otherwise="payment_failed"))
+    if found.status is Status.CANCELED:
+        return found.with_failure(told(None, "the payment was canceled", otherwise="canceled"))
+    return found
 
 
 # https://developer.squareup.com/docs/build-basics/general-considerations/handling-errors
@@ -184,9 +143,11 @@ PROVIDER = Provider(
             result=Payment,
             start=start,
             read_start=read_answer,
-            poll=poll,
+            # https://developer.squareup.com/reference/square/payments-api/get-payment
+            poll=about_job("GET", "/v2/payments/{id}", _headers),
             read_poll=read_answer,
-            cancel=cancel,
+            # https://developer.squareup.com/reference/square/payments-api/cancel-payment: while only approved
+            cancel=about_job("POST", "/v2/payments/{id}/cancel", _headers, {}),
             idempotent=True,
             # https://developer.squareup.com/docs/payments-api/take-payments/ach-payments: 3 to 5 working days
             deadline=timedelta(days=8),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, Validat
 
 from services.errors import NotUnderstood, NotVerified, OperatorError
 from services.handshakes import HANDSHAKES
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_id
 from services.providers.base import (
     Ask,
@@ -24,12 +25,10 @@ from services.providers.base import (
     Start,
     Started,
     WebhookAnswer,
-    declared,
-    parse_object,
-    plain_refusal,
 )
+from services.providers.failures import plain_refusal, refusal_body, told
 from services.providers.options import Options, problems_in
-from services.providers.reading import at, refusal_body, status_in, text_at, time_from_text, told
+from services.providers.reading import status_in, text_at, time_from_text
 from services.providers.requests import basic, bearer, json_request, segment
 from services.signatures.catalogue import SCHEMES
 from services.signatures.forms import read_fields, read_urlencoded
@@ -189,12 +188,8 @@ def _read_start(options: Options, result: type[BaseModel], answer: HttpAnswer) -
         payload["data"] = dict(
             payload
         )  # an answer has no envelope: a path into `data` means the answer itself
-    external_id = _external_id(options, payload)
-    status = _status(options, _find(payload, options.status_field))
-    if not status.settled:
-        return Started(external_id=external_id)
-    value, failure = _outcome(options, result, payload, status)
-    return Started(external_id=external_id, status=status, result=value, failure=failure)
+    word = _find(payload, options.status_field)
+    return _standing(options, result, payload, word).as_answer()
 
 
 def _read(
@@ -203,19 +198,13 @@ def _read(
     payload = _payload(options, delivery)
     event_type, word = (_find(payload, path) for path in (options.event_type_field, options.status_field))
     word = event_type if word is None else word
-    status = _status(options, word)
-    value, failure = _outcome(options, result, payload, status)
     job_id = _find(payload, options.job_id_field) if options.job_id_field else None
-    callback = Callback(
+    callback = _standing(options, result, payload, word).as_callback(
         event_id=_event_id(options, scheme, delivery, payload),
         event_type=text_at({"type": word if event_type is None else event_type}, "type"),
-        status=status,
         operation="job",
         job_id=job_id if isinstance(job_id, str) and is_id(job_id) else None,
-        external_id=_external_id(options, payload),
         occurred_at=time_from_text(payload.get("timestamp")),
-        result=value,
-        failure=failure,
     )
     return (callback,)
 
@@ -262,17 +251,18 @@ def _event_id(options: Options, scheme: Scheme | Declared, delivery: Delivery, p
     return text_at({"id": scheme.event_id(delivery)}, "id")
 
 
-def _outcome(
-    options: Options, result: type[BaseModel], payload: JsonObject, status: Status
-) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        found = _find(payload, options.result_field)
-        if found is not None and not isinstance(found, dict):
-            found = {options.result_field.rpartition(".")[2]: found}
-        return None if found is None else declared(result, found), None
-    if status.settled:
-        return None, _told_error(options, payload, otherwise=f"provider_{status}")
-    return None, None
+def _standing(options: Options, result: type[BaseModel], payload: JsonObject, word: JsonValue) -> Started:
+    found = Started(external_id=_external_id(options, payload), status=_status(options, word))
+    if found.status is Status.SUCCEEDED:
+        value = _find(payload, options.result_field)
+        if value is None:
+            return found
+        if not isinstance(value, dict):
+            value = {options.result_field.rpartition(".")[2]: value}
+        return found.with_result(result, value)
+    if found.status.settled:
+        return found.with_failure(_told_error(options, payload, otherwise=f"provider_{found.status}"))
+    return found
 
 
 def _told_error(options: Options, payload: JsonObject, *, otherwise: str) -> Failure:

@@ -9,34 +9,24 @@ requires_payment_method and somebody could still pay it: such a success is a lat
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
 from services.providers.base import (
     Ask,
     CallbackAddress,
     Completion,
+    Input,
     Operation,
     Provider,
     Start,
     Started,
-    declared,
-    parse_object,
-    plain_refusal,
 )
-from services.providers.reading import (
-    JOB_ID,
-    at,
-    job_id_at,
-    object_at,
-    refusal_body,
-    status_in,
-    text_at,
-    time_from_unix,
-    told,
-)
-from services.providers.requests import bearer, form_request, segment
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import JOB_ID, job_id_at, object_at, status_in, text_at, time_from_unix
+from services.providers.requests import about_job, bearer, form_request, segment
 from services.signatures.catalogue import STRIPE
 
 # https://docs.stripe.com/api/versioning: answers to our requests have this version's shape
@@ -68,10 +58,8 @@ UnixTime = Annotated[int, Field(ge=0, le=253402300799)]
 
 
 # https://docs.stripe.com/api/payment_intents/create
-class PaymentInput(BaseModel):
+class PaymentInput(Input):
     """How much to take, and from which payment method; `amount` is in the currency's smallest unit."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     amount: int = Field(ge=1, le=99_999_999)
     currency: Currency
@@ -96,10 +84,8 @@ class Payment(BaseModel):
 
 
 # https://docs.stripe.com/api/reporting/report_run/create
-class ReportParameters(BaseModel):
+class ReportParameters(Input):
     """What each report type takes: https://docs.stripe.com/reporting/statements/api#report-types"""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     columns: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\[\]-]{1,100}$")]] | None = Field(
         None, max_length=200
@@ -119,10 +105,8 @@ class ReportParameters(BaseModel):
         return self
 
 
-class ReportInput(BaseModel):
+class ReportInput(Input):
     """Which report to run, such as `balance.summary.1`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     report_type: str = Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)
     parameters: ReportParameters = ReportParameters()
@@ -167,11 +151,6 @@ def cancel_payment(job: Ask) -> HttpRequest:
     return _post(url, fields, job.api_key, key=f"{job.job_id}-cancel")
 
 
-# https://docs.stripe.com/api/payment_intents/retrieve
-def poll_payment(job: Ask) -> HttpRequest:
-    return _get(job, "payment_intents")
-
-
 def start_report(job: Start) -> HttpRequest:
     asked = job.input.model_dump(exclude_none=True)
     fields = {"report_type": asked["report_type"]}
@@ -183,22 +162,13 @@ def start_report(job: Start) -> HttpRequest:
     return _post(f"{job.api_url}/v1/reporting/report_runs", fields, job.api_key, key=job.job_id)
 
 
-# https://docs.stripe.com/api/reporting/report_run/retrieve
-def poll_report(job: Ask) -> HttpRequest:
-    return _get(job, "reporting/report_runs")
-
-
 # https://docs.stripe.com/api/authentication and https://docs.stripe.com/api/idempotent_requests
 def _post(url: str, fields: dict[str, str], api_key: str, *, key: str) -> HttpRequest:
-    return form_request(
-        url, fields, {**bearer(api_key), "idempotency-key": key, "stripe-version": API_VERSION}
-    )
+    return form_request(url, fields, {**_headers(api_key), "idempotency-key": key})
 
 
-def _get(job: Ask, place: str) -> HttpRequest:
-    url = f"{job.api_url}/v1/{place}/{segment(job.external_id)}"
-    headers = {**bearer(job.api_key), "stripe-version": API_VERSION}
-    return HttpRequest(method="GET", url=url, headers=headers)
+def _headers(api_key: str) -> dict[str, str]:
+    return {**bearer(api_key), "stripe-version": API_VERSION}
 
 
 def read_payment(answer: HttpAnswer) -> Started:
@@ -206,20 +176,12 @@ def read_payment(answer: HttpAnswer) -> Started:
     status = status_in(INTENTS, intent.get("status"))
     if intent.get("status") == "requires_payment_method" and intent.get("last_payment_error"):
         status = Status.FAILED  # without the error it has not been tried yet
-    return _started(intent, status, "payment")
+    return _standing(intent, status, "payment").as_answer()
 
 
 def read_report(answer: HttpAnswer) -> Started:
     run = parse_object(answer.body)
-    return _started(run, status_in(RUNS, run.get("status")), "report")
-
-
-def _started(thing: JsonObject, status: Status, operation: str) -> Started:
-    external_id = text_at(thing, "id")
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(thing, status, operation)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(run, status_in(RUNS, run.get("status")), "report").as_answer()
 
 
 # https://docs.stripe.com/api/events/object
@@ -232,32 +194,28 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     operation = {"payment_intent": "payment", "reporting.report_run": "report"}.get(family)
     if operation is None:
         raise NotUnderstood("events of this type are not about jobs")
-    status = status_in(EVENTS, event_type)
-    result, failure = _outcome(thing, status, operation)
-    callback = Callback(
+    callback = _standing(thing, status_in(EVENTS, event_type), operation).as_callback(
         event_id=text_at(event, "id"),
         event_type=event_type,
-        status=status,
         operation=operation,
         job_id=job_id_at(thing, f"metadata.{JOB_ID}"),
-        external_id=text_at(thing, "id"),
         occurred_at=time_from_unix(event.get("created")),
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
 
-def _outcome(thing: JsonObject, status: Status, operation: str) -> tuple[JsonObject | None, Failure | None]:
+def _standing(thing: JsonObject, status: Status, operation: str) -> Started:
+    found = Started(external_id=text_at(thing, "id"), status=status)
     if status is Status.SUCCEEDED:
-        return declared(Payment if operation == "payment" else Report, thing), None
+        return found.with_result(Payment if operation == "payment" else Report, thing)
     if status is Status.FAILED and operation == "report":
-        return None, told(None, thing.get("error"), otherwise="report_failed")
+        return found.with_failure(told(None, thing.get("error"), otherwise="report_failed"))
     if status is Status.FAILED:
-        return None, _told_error(thing.get("last_payment_error"), otherwise="payment_failed")
+        return found.with_failure(_told_error(thing.get("last_payment_error"), otherwise="payment_failed"))
     if status is Status.CANCELED:
-        return None, told(thing.get("cancellation_reason"), "the payment was canceled", otherwise="canceled")
-    return None, None
+        reason = thing.get("cancellation_reason")
+        return found.with_failure(told(reason, "the payment was canceled", otherwise="canceled"))
+    return found
 
 
 # https://docs.stripe.com/api/errors
@@ -292,7 +250,8 @@ PROVIDER = Provider(
             start=start_payment,
             read_start=read_payment,
             cancel=cancel_payment,
-            poll=poll_payment,
+            # https://docs.stripe.com/api/payment_intents/retrieve
+            poll=about_job("GET", "/v1/payment_intents/{id}", _headers),
             read_poll=read_payment,
             idempotent=True,
             idempotent_for=KEY_KEPT,
@@ -302,7 +261,8 @@ PROVIDER = Provider(
             result=Report,
             start=start_report,
             read_start=read_report,
-            poll=poll_report,
+            # https://docs.stripe.com/api/reporting/report_run/retrieve
+            poll=about_job("GET", "/v1/reporting/report_runs/{id}", _headers),
             read_poll=read_report,
             idempotent=True,
             idempotent_for=KEY_KEPT,

@@ -8,32 +8,15 @@ import json
 from datetime import datetime, timedelta
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood, NotVerified, OperatorError
+from services.jsons import parse_object
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Access,
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    declared,
-    parse_object,
-    plain_refusal,
-)
-from services.providers.reading import (
-    JOB_ID,
-    job_id_at,
-    read_access_token,
-    refusal_body,
-    status_in,
-    text_at,
-    told,
-)
-from services.providers.requests import basic, bearer, form_request, multipart_request, segment
+from services.providers.base import Access, Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import plain_refusal, refusal_body, told
+from services.providers.reading import JOB_ID, job_id_at, read_access_token, status_in, text_at
+from services.providers.requests import about_job, basic, bearer, form_request, multipart_request
 from services.signatures.catalogue import SCHEMES
 from services.signatures.forms import only, read_fields
 
@@ -55,10 +38,8 @@ Name = Annotated[str, Field(pattern=r"^:?[A-Za-z0-9_-]{1,64}$")]
 
 
 # https://transloadit.com/docs/api/assemblies-post/
-class AssemblyInput(BaseModel):
+class AssemblyInput(Input):
     """What to do, as steps or by a template, and the values of its variables."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     steps: dict[Name, Step] | None = Field(None, max_length=50)
     template_id: str | None = Field(None, pattern=r"^[A-Za-z0-9_./-]{1,100}$")
@@ -106,26 +87,8 @@ def start(job: Start) -> HttpRequest:
     return multipart_request(f"{job.api_url}/assemblies", {"params": json.dumps(params)}, bearer(job.api_key))
 
 
-def poll(job: Ask) -> HttpRequest:
-    return HttpRequest(method="GET", url=_address(job), headers=bearer(job.api_key))
-
-
-# https://transloadit.com/docs/api/assemblies-assembly-id-delete/
-def cancel(job: Ask) -> HttpRequest:
-    return HttpRequest(method="DELETE", url=_address(job), headers=bearer(job.api_key))
-
-
-def _address(job: Ask) -> str:
-    return f"{job.api_url}/assemblies/{segment(job.external_id)}"
-
-
 def read_answer(answer: HttpAnswer) -> Started:
-    assembly = parse_object(answer.body)
-    external_id, status = text_at(assembly, "assembly_id"), _status(assembly)
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(assembly, status)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(parse_object(answer.body)).as_answer()
 
 
 # https://transloadit.com/docs/topics/assembly-notifications/
@@ -134,18 +97,13 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
         assembly = parse_object(only(read_fields(delivery), b"transloadit"))
     except NotVerified:
         raise NotUnderstood("the body is not a form with an assembly in it") from None
-    external_id, status = text_at(assembly, "assembly_id"), _status(assembly)
     word = text_at(assembly, "error" if assembly.get("error") else "ok")
-    result, failure = _outcome(assembly, status)
-    callback = Callback(
-        event_id=f"{external_id}-{word}",
+    found = _standing(assembly)
+    callback = found.as_callback(
+        event_id=f"{found.external_id}-{word}",
         event_type=f"assembly.{word}",
-        status=status,
         operation="assembly",
         job_id=job_id_at(assembly, f"fields.{JOB_ID}"),
-        external_id=external_id,
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
@@ -157,14 +115,15 @@ def _status(assembly: JsonObject) -> Status:
     return status_in(STATUSES, assembly.get("ok"))
 
 
-def _outcome(assembly: JsonObject, status: Status) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Assembly, assembly), None
-    if status is Status.FAILED:
-        return None, _told_error(assembly, otherwise="assembly_failed")
-    if status is Status.CANCELED:
-        return None, told(assembly.get("ok"), assembly.get("message"), otherwise="canceled")
-    return None, None
+def _standing(assembly: JsonObject) -> Started:
+    found = Started(external_id=text_at(assembly, "assembly_id"), status=_status(assembly))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(Assembly, assembly)
+    if found.status is Status.FAILED:
+        return found.with_failure(_told_error(assembly, otherwise="assembly_failed"))
+    if found.status is Status.CANCELED:
+        return found.with_failure(told(assembly.get("ok"), assembly.get("message"), otherwise="canceled"))
+    return found
 
 
 # https://transloadit.com/docs/api/response-codes/
@@ -194,8 +153,9 @@ PROVIDER = Provider(
             result=Assembly,
             start=start,
             read_start=read_answer,
-            cancel=cancel,
-            poll=poll,
+            # https://transloadit.com/docs/api/assemblies-assembly-id-delete/
+            cancel=about_job("DELETE", "/assemblies/{id}", bearer),
+            poll=about_job("GET", "/assemblies/{id}", bearer),
             read_poll=read_answer,
             start_budget=timedelta(seconds=10),  # an access token is asked for first
         )

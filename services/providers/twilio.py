@@ -11,22 +11,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from services.errors import NotUnderstood, OperatorError
-from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status
-from services.providers.base import (
-    Ask,
-    Completion,
-    Operation,
-    Provider,
-    Start,
-    Started,
-    WebhookAnswer,
-    declared,
-    parse_object,
-)
-from services.providers.reading import refusal_in, status_in, text_at, told
+from services.jsons import parse_object
+from services.models import Callback, Delivery, HttpAnswer, HttpRequest, JsonObject, Status
+from services.providers.base import Ask, Completion, Input, Operation, Provider, Start, Started, WebhookAnswer
+from services.providers.failures import refusal_in, told
+from services.providers.reading import status_in, text_at
 from services.providers.requests import basic, form_request, segment
 from services.signatures.catalogue import SCHEMES
 from services.signatures.forms import read_urlencoded
@@ -80,10 +72,8 @@ Url = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=2000)]
 
 
 # https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource
-class MessageInput(BaseModel):
+class MessageInput(Input):
     """Whom to write to, from where, and what: a text, media, or a content template with its variables."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     to: Address
     from_: Sender | None = Field(None, alias="from")
@@ -112,10 +102,8 @@ class Message(BaseModel):
 
 
 # https://www.twilio.com/docs/voice/api/call-resource#create-a-call-resource
-class CallInput(BaseModel):
+class CallInput(Input):
     """Whom to call, from where, and what to do then: TwiML, or an address that answers with it."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     to: Address
     from_: Sender = Field(alias="from")
@@ -178,12 +166,7 @@ def _written(value: object) -> object:
 
 
 def read_answer(answer: HttpAnswer, *, operation: str) -> Started:
-    thing = parse_object(answer.body)
-    external_id, status = text_at(thing, "sid"), status_in(WORDS[operation], thing.get("status"))
-    if not status.settled:
-        return Started(external_id=external_id)
-    result, failure = _outcome(thing, status, operation)
-    return Started(external_id=external_id, status=status, result=result, failure=failure)
+    return _standing(parse_object(answer.body), operation).as_answer()
 
 
 def read(delivery: Delivery) -> tuple[Callback, ...]:
@@ -191,17 +174,10 @@ def read(delivery: Delivery) -> tuple[Callback, ...]:
     operation = "call" if "CallSid" in thing else "message"
     thing = {FIELDS[name]: value for name, value in thing.items() if name in FIELDS and value}
     word = text_at(thing, "status")
-    status = status_in(WORDS[operation], word)
-    external_id = text_at(thing, "sid")
-    result, failure = _outcome(thing, status, operation)
-    callback = Callback(
+    callback = _standing(thing, operation).as_callback(
         event_id=SCHEMES["twilio_form"].event_id(delivery),
         event_type=f"{operation}.{word}",
-        status=status,
         operation=operation,
-        external_id=external_id,
-        result=result,
-        failure=failure,
     )
     return (callback,)
 
@@ -216,15 +192,15 @@ def _form(delivery: Delivery) -> JsonObject:
     return {name: value for name, value in pairs if times[name] == 1}
 
 
-def _outcome(thing: JsonObject, status: Status, operation: str) -> tuple[JsonObject | None, Failure | None]:
-    if status is Status.SUCCEEDED:
-        return declared(Message if operation == "message" else Call, thing), None
-    if status.settled:
-        code = thing.get("error_code")
-        word = str(thing.get("status"))
+def _standing(thing: JsonObject, operation: str) -> Started:
+    word = thing.get("status")
+    found = Started(external_id=text_at(thing, "sid"), status=status_in(WORDS[operation], word))
+    if found.status is Status.SUCCEEDED:
+        return found.with_result(Message if operation == "message" else Call, thing)
+    if found.status.settled:
         message = thing.get("error_message") or f"the {operation} ended as {word}"
-        return None, told(_code(code), message, otherwise=word)
-    return None, None
+        return found.with_failure(told(_code(thing.get("error_code")), message, otherwise=str(word)))
+    return found
 
 
 # https://www.twilio.com/docs/api/errors: a number in answers, its digits in callbacks

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Annotated, Literal, Self
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from services.jsons import parse_object
 from services.models import HttpAnswer, HttpRequest, Status
-from services.providers.base import Completion, Operation, Provider, Start, Started, declared, parse_object
-from services.providers.reading import refusal_in
+from services.providers.base import Completion, Input, Operation, Provider, Start, Started
+from services.providers.failures import refusal_in
 
 Variables = Annotated[list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]], Field(max_length=40)]
 Value = int | float | str | None
@@ -17,16 +18,14 @@ Series = dict[str, list[Value]]
 
 
 # https://open-meteo.com/en/docs#api_documentation
-class ForecastInput(BaseModel):
+class ForecastInput(Input):
     """Where, and which variables for which days."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
-    current: Variables = []
-    hourly: Variables = ["temperature_2m"]
-    daily: Variables = []
+    current: Variables = Field([])
+    hourly: Variables = Field(["temperature_2m"])
+    daily: Variables = Field([])
     timezone: str = Field("GMT", pattern=r"^[A-Za-z0-9_+/-]{1,64}$")
     forecast_days: int = Field(7, ge=1, le=16)
     temperature_unit: Literal["celsius", "fahrenheit"] = "celsius"
@@ -64,7 +63,7 @@ def start(job: Start) -> HttpRequest:
 
 
 def read_start(answer: HttpAnswer) -> Started:
-    return Started(status=Status.SUCCEEDED, result=declared(Forecast, parse_object(answer.body)))
+    return Started(status=Status.SUCCEEDED).with_result(Forecast, parse_object(answer.body))
 
 
 PROVIDER = Provider(

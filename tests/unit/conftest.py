@@ -24,6 +24,7 @@ from services.api import Api, Request, Response
 from services.attempt import Attempt
 from services.errors import NotUnderstood
 from services.jobs import Jobs
+from services.jsons import parse_object
 from services.keys import Keys
 from services.models import (
     Callback,
@@ -49,7 +50,6 @@ from services.providers.base import (
     Started,
     WebhookAnswer,
     declared,
-    parse_object,
 )
 from services.receive import ReceiveWebhook
 from services.secrets import Secrets

@@ -189,7 +189,7 @@ class TestStart:
         assert refused.status == 404
         assert (
             said(refused)["detail"] == "no such provider here; there are: "
-            "account, acme, asked, guarded, open, polled, quick, unsigned"
+            "account, acme, asked, guarded, open, polled, quick, searched, unsigned"
         )
 
     @pytest.mark.parametrize(

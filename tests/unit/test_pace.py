@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.adapters.memory import ManualClock, MemoryJobStore
-from services.errors import AnswerLost, NotSent, Unavailable
+from services.errors import AnswerLost, NotSent, Unavailable, VersionConflict
 from services.lifecycle import Answered, Held, Lost, PutOff, Refused, Trouble
 from services.models import Failure, HttpAnswer, HttpRequest, Pace, Status, Version
 from services.pace import Paces, ask_turn, note_trouble
@@ -230,6 +230,18 @@ class TestPaces:
         paces = self.paces(Slow(), ManualClock(NOW))
         holds = await asyncio.gather(*(paces.hold(limited, WORK, job(turn_at=None)) for _ in range(25)))
         assert len({held.turn_at for held in holds if held}) == 24
+
+    async def test_a_start_that_always_comes_second_asks_again_later(self) -> None:
+        class Contended(MemoryJobStore):
+            async def save_pace(self, provider: str, pace: Pace, version: Version | None) -> Version:
+                raise VersionConflict(provider, pace, version)
+
+        limited = replace(ACME, rate_limit=RateLimit(starts=10, per=SECOND))
+        paces = self.paces(Contended(), ManualClock(NOW))
+        assert await paces.hold(limited, WORK, job()) == Held(
+            until=NOW + 2 * SECOND, reason="too many starts at once"
+        )
+        await paces.heed("acme", LIMITED)
 
     async def test_a_start_does_not_wait_for_its_turn_at_the_store_for_ever(
         self, monkeypatch: pytest.MonkeyPatch

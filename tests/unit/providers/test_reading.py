@@ -6,9 +6,10 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from services.errors import NotUnderstood
+from services.jsons import at, parse_object
 from services.models import HttpAnswer
-from services.providers.base import declared, parse_object
-from services.providers.reading import at, read_access_token
+from services.providers.base import declared
+from services.providers.reading import read_access_token
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,17 @@
 
 import pytest
 
-from services.models import HttpRequest
-from services.providers.requests import basic, bearer, form_request, json_request, multipart_request, segment
+from services.models import HttpRequest, JsonObject
+from services.providers.base import Ask
+from services.providers.requests import (
+    about_job,
+    basic,
+    bearer,
+    form_request,
+    json_request,
+    multipart_request,
+    segment,
+)
 
 
 def test_a_token_and_a_password_stand_in_the_header_that_is_theirs() -> None:
@@ -54,4 +63,35 @@ def test_a_multipart_form_is_parted_by_what_none_of_its_values_holds() -> None:
             f'--{boundary}\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--\r\n'
             f'--{boundary}\r\ncontent-disposition: form-data; name="b"\r\n\r\né\r\n--{boundary}--\r\n'
         ).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "external_id", "url"),
+    [
+        ("/v1/jobs/{id}", "resp_1", "https://x.example/v1/jobs/resp_1"),
+        ("/v1/jobs/{id}/cancel?now=1", "a/..?b", "https://x.example/v1/jobs/a%2F..%3Fb/cancel?now=1"),
+        ("/v1/jobs/{id}", "{path}", "https://x.example/v1/jobs/%7Bpath%7D"),
+        ("/{path}/status", "owner/a model/../b?c", "https://x.example/owner/a%20model/%2E%2E/b%3Fc/status"),
+    ],
+    ids=["id", "id that would climb", "id that looks like a place for one", "path"],
+)
+def test_a_request_about_a_job_has_its_id_in_the_address(path: str, external_id: str, url: str) -> None:
+    job = Ask(job_id="job_1", external_id=external_id, api_url="https://x.example", api_key="k")
+    expected = HttpRequest(method="DELETE", url=url, headers={"authorization": "Bearer k"})
+    assert about_job("DELETE", path, bearer)(job) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [({}, b"{}"), ({"status": "voided"}, b'{"status": "voided"}')],
+    ids=["empty", "fields"],
+)
+def test_a_request_about_a_job_can_have_a_body(body: JsonObject, written: bytes) -> None:
+    job = Ask(job_id="job_1", external_id="a", api_url="https://x.example", api_key="k")
+    assert about_job("PUT", "/jobs/{id}", bearer, body)(job) == HttpRequest(
+        method="PUT",
+        url="https://x.example/jobs/a",
+        headers={"authorization": "Bearer k", "content-type": "application/json"},
+        body=written,
     )
