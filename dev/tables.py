@@ -125,7 +125,8 @@ def _polled(operation: Operation) -> str:
     if operation.poll is None:
         return "no"
     first, every = operation.poll_after or POLL_AFTER, operation.poll_every or POLL_EVERY
-    return f"after {_span(first)}, then up to {_span(every)}"
+    lost = "; found by our id if the start's answer is lost" if operation.find else ""
+    return f"after {_span(first)}, then up to {_span(every)}{lost}"
 
 
 def schemes_table() -> str:

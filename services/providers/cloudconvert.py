@@ -4,6 +4,7 @@ Callbacks come from a webhook of the account: each of these has a signing secret
 single job can name has none. The addresses of exported files open them to anybody, for 24 hours.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -75,6 +76,12 @@ def read_answer(answer: HttpAnswer) -> Started:
     return _standing(job, status_in(STATUSES, job.get("status"))).as_answer()
 
 
+def read_found(answer: HttpAnswer) -> Started:
+    job = object_at(parse_object(answer.body), "data.0")
+    found = _standing(job, status_in(STATUSES, job.get("status"))).as_answer()
+    return replace(found, job_id=job_id_at(job, "tag"))
+
+
 # https://cloudconvert.com/docs/api-reference/webhooks#our-webhook-request: the job's own status may be null
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     event = parse_object(delivery.body)
@@ -131,6 +138,8 @@ PROVIDER = Provider(
             cancel=about_job("DELETE", "/v2/jobs/{id}", bearer),
             poll=about_job("GET", "/v2/jobs/{id}", bearer),
             read_poll=read_answer,
+            find=about_job("GET", "/v2/jobs?filter[tag]={job_id}&include=tasks", bearer),
+            read_find=read_found,
         )
     },
     default_operation="conversion",

@@ -8,6 +8,7 @@ account, and its key is the signing secret. The signed documents are fetched wit
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -219,6 +220,11 @@ def read_answer(answer: HttpAnswer) -> Started:
     return _standing(parse_object(answer.body)).as_answer()
 
 
+def read_found(answer: HttpAnswer) -> Started:
+    envelope = object_at(parse_object(answer.body), "envelopes.0")
+    return replace(_standing(envelope).as_answer(), job_id=_job_id(envelope))
+
+
 # https://developers.docusign.com/platform/webhooks/connect/json-sim-event-model
 def read(delivery: Delivery) -> tuple[Callback, ...]:
     event = parse_object(delivery.body)
@@ -291,6 +297,11 @@ PROVIDER = Provider(
             cancel=about_job("PUT", "/envelopes/{id}", bearer, VOIDED),
             poll=about_job("GET", "/envelopes/{id}?include=recipients", bearer),
             read_poll=read_answer,
+            # https://developers.docusign.com/docs/esign-rest-api/reference/envelopes/envelopes/liststatuschanges/
+            find=about_job(
+                "GET", "/envelopes?transaction_ids={job_id}&include=custom_fields,recipients", bearer
+            ),
+            read_find=read_found,
             # "no more than one status request per envelope per 15 minutes":
             # https://www.docusign.com/blog/developers/the-trenches-troubleshooting-docusign-connect
             poll_after=timedelta(hours=1),

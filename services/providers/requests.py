@@ -51,15 +51,16 @@ def about_job(
     credentials: Callable[[str], Mapping[str, str]],
     body: JsonObject | None = None,
 ) -> Callable[[Ask], HttpRequest]:
-    """Return what writes a request about a job: to poll it, or to cancel it.
+    """Return what writes a request about a job: to poll it, to cancel it, or to find it.
 
     `{id}` in the path is where the provider's id of the job belongs, as one segment; `{path}` where one that
-    is a path itself does. `credentials` makes headers of the API key.
+    is a path itself does; `{job_id}` where ours does. `credentials` makes headers of the API key.
     """
 
     def write(job: Ask) -> HttpRequest:
         inner = "/".join(map(segment, job.external_id.split("/")))
         place = path.replace("{id}", segment(job.external_id)).replace("{path}", inner)
+        place = place.replace("{job_id}", job.job_id)
         url, headers = job.api_url + place, credentials(job.api_key)
         if body is None:
             return HttpRequest(method=method, url=url, headers=headers)

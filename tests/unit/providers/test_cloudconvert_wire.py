@@ -101,6 +101,21 @@ def test_a_job_is_polled_at_its_address_and_cancelled_by_deleting_it() -> None:
     assert OPERATION.cancel(job) == HttpRequest(method="DELETE", url=address, headers=headers)
 
 
+def test_a_start_whose_answer_was_lost_is_looked_for_by_our_id() -> None:
+    assert OPERATION.find is not None
+    assert OPERATION.read_find is not None
+    asked = OPERATION.find(
+        Ask(job_id="job_1", external_id="", api_url="https://api.cloudconvert.com", api_key="secret")
+    )
+    assert (asked.method, asked.headers) == ("GET", {"authorization": "Bearer secret"})
+    assert asked.url == ("https://api.cloudconvert.com/v2/jobs?filter[tag]=job_1&include=tasks")
+    found = OPERATION.read_find(HttpAnswer(status=200, body=sample("cloudconvert", "find.succeeded")))
+    assert (found.job_id, found.external_id) == ("job_01JD8Z3W5V", JOB)
+    assert (found.status, found.result) == (Status.SUCCEEDED, RESULT)
+    with pytest.raises(NotUnderstood):
+        OPERATION.read_find(HttpAnswer(status=200, body=sample("cloudconvert", "find.none")))
+
+
 @pytest.mark.parametrize(
     ("name", "status", "result", "failure"),
     [

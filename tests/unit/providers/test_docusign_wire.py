@@ -278,6 +278,28 @@ def test_an_envelope_is_polled_at_its_address_and_cancelled_by_voiding_it() -> N
     )
 
 
+def test_a_start_whose_answer_was_lost_is_looked_for_by_our_id() -> None:
+    assert OPERATION.find is not None
+    assert OPERATION.read_find is not None
+    asked = OPERATION.find(
+        Ask(
+            job_id="job_1",
+            external_id="",
+            api_url="https://na3.docusign.net/restapi/v2.1/accounts/a",
+            api_key="secret",
+        )
+    )
+    assert (asked.method, asked.headers) == ("GET", {"authorization": "Bearer secret"})
+    assert asked.url == (
+        "https://na3.docusign.net/restapi/v2.1/accounts/a/envelopes?transaction_ids=job_1&include=custom_fields,recipients"
+    )
+    found = OPERATION.read_find(HttpAnswer(status=200, body=sample("docusign", "find.succeeded")))
+    assert (found.job_id, found.external_id) == ("job_01JD8Z3W5V", ENVELOPE)
+    assert (found.status, found.result) == (Status.SUCCEEDED, RESULT)
+    with pytest.raises(NotUnderstood):
+        OPERATION.read_find(HttpAnswer(status=200, body=sample("docusign", "find.none")))
+
+
 @pytest.mark.parametrize(
     ("name", "status", "result", "failure"),
     [

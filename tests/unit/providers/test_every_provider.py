@@ -105,6 +105,9 @@ FORMS = {
 """By the suffix of a sample's file."""
 
 
+ANSWERS = ("start", "poll", "find")
+
+
 def samples(name: str, kind: str = "") -> list[tuple[str, bytes]]:
     """The form and the bytes of each sample: answers to `start` and `poll`, and bodies of a `callback`."""
     files = sorted((HERE / FOLDERS.get(name, name)).glob(f"{kind}*"))
@@ -141,7 +144,9 @@ def answered(body: bytes, form: str = "json") -> HttpAnswer:
 
 def answer_readers(provider: Provider, kind: str) -> list[Callable[[HttpAnswer], Started]]:
     operations = provider.operations.values()
-    found = [one.read_start if kind == "start" else one.read_poll for one in operations]
+    found = [
+        {"start": one.read_start, "poll": one.read_poll, "find": one.read_find}[kind] for one in operations
+    ]
     return [one for one in found if one]
 
 
@@ -153,7 +158,7 @@ def read(provider: Provider, body: bytes, message_id: str = "msg_1", form: str =
 
 
 def read_answers(provider: Provider, body: bytes, form: str = "json") -> None:
-    for read_answer in (*answer_readers(provider, "start"), *answer_readers(provider, "poll")):
+    for read_answer in (one for kind in ANSWERS for one in answer_readers(provider, kind)):
         with contextlib.suppress(NotSent, NotUnderstood):
             read_answer(answered(body, form))
     assert provider.refusal(HttpAnswer(status=400, body=body)).message
