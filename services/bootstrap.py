@@ -122,6 +122,7 @@ def build(values: Mapping[str, str]) -> Hookbus:
         max_bytes=settings.max_webhook_bytes,
         keep_all=settings.keep_deliveries,
         keep_for=settings.keep_deliveries_for,
+        hops=settings.forwarded_hops,
     )
     return Hookbus(
         api=Api(

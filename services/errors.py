@@ -61,6 +61,7 @@ class Reason(StrEnum):
     UNTRUSTED_KEY = "untrusted_key"
     WRONG_ALGORITHM = "wrong_algorithm"
     WRONG_BODY = "wrong_body"
+    WRONG_SENDER = "wrong_sender"
     NO_TOKEN = "no_token"
     WRONG_TOKEN = "wrong_token"
     EXPIRED_TOKEN = "expired_token"

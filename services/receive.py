@@ -38,6 +38,7 @@ from services.providers.base import (
     WebhookAnswer,
 )
 from services.secrets import Secrets
+from services.senders import is_allowed
 from services.signatures.scheme import Scheme
 
 DELIVERIES = "deliveries/"
@@ -67,6 +68,7 @@ class ReceiveWebhook:
     max_bytes: int
     keep_all: bool = False
     keep_for: timedelta = timedelta(days=30)
+    hops: int = 1
 
     async def __call__(
         self,
@@ -95,6 +97,8 @@ class ReceiveWebhook:
     async def _take(
         self, provider: Provider, token_text: str | None, delivery: Delivery, traceparent: str | None
     ) -> WebhookAnswer:
+        if provider.senders and not is_allowed(delivery.headers, provider.senders, self.hops):
+            raise NotVerified(Reason.WRONG_SENDER)
         handshake = provider.handshake
         if handshake and not handshake.signed:
             shaken = await self._shake(provider, handshake, delivery)

@@ -34,6 +34,7 @@ class Settings:
     max_request_bytes: int
     keep_deliveries: bool
     keep_deliveries_for: timedelta
+    forwarded_hops: int
     health_key: str = field(repr=False)
 
 
@@ -108,6 +109,7 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         max_request_bytes=number("MAX_REQUEST_BYTES", 256 * 1024, 1024, 512 * 1024),
         keep_deliveries=switch("KEEP_DELIVERIES"),
         keep_deliveries_for=timedelta(days=number("KEEP_DELIVERIES_DAYS", 30, 1, 3650)),
+        forwarded_hops=number("FORWARDED_HOPS", 1, 1, 9),
         health_key=values.get("HEALTH_KEY", ""),
     )
     if problems:

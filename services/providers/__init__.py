@@ -91,4 +91,4 @@ def _with_options(provider: Provider, options: Mapping[str, str]) -> Provider:
     if problems:
         raise OperatorError("\n".join(problems))
     api_url = (found.api_url or provider.api_url).rstrip("/")
-    return replace(provider, api_url=api_url, rate_limit=found.rate_limit)
+    return replace(provider, api_url=api_url, rate_limit=found.rate_limit, senders=found.senders)

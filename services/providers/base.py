@@ -11,6 +11,7 @@ from services.errors import NotUnderstood
 from services.jsons import clean
 from services.models import Callback, Delivery, Failure, HttpAnswer, HttpRequest, JsonObject, Status, is_name
 from services.providers.failures import plain_refusal
+from services.senders import Network
 from services.signatures.scheme import Scheme
 
 
@@ -257,7 +258,8 @@ class Provider:
     key is exchanged for, and with `tells_secret`, each start gets the signing secret, for the provider to
     send it with its callbacks. Without an `api_url` the operator has to set it, as `api_url_example` shows.
     `max_bytes` is how long a callback may be that comes to an address with our token, if more than the
-    setting allows. `rate_limit` is what the operator sets, for it goes by account and contract.
+    setting allows. `rate_limit` and `senders`, the networks that callbacks may come from (any, if there are
+    none), are for the operator to set.
     The last three are facts for operators: how long the vendor waits for our answer, how long it repeats a
     delivery, whether it promises order.
     """
@@ -281,6 +283,7 @@ class Provider:
     handshake: Handshake | None = None
     max_bytes: int | None = None
     rate_limit: RateLimit | None = None
+    senders: tuple[Network, ...] = ()
     patience: timedelta | None = None
     repeats_for: timedelta | None = None
     ordered: bool = False

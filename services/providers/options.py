@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from services.models import Status
 from services.providers.base import CallbackAddress, RateLimit
+from services.senders import Network, read_networks
 from services.signatures.catalogue import SCHEMES
 
 UNSIGNED = ("none", "eventgrid")
@@ -51,6 +53,13 @@ def _read_rate_limit(text: str) -> RateLimit:
     if match is None:
         raise ValueError("give starts and a time, such as 25/second, 100/minute, 1000/hour or 5000/day")
     return RateLimit(starts=int(match[1]), per=timedelta(**{f"{match[2]}s": 1}))
+
+
+def _read_senders(text: str) -> tuple[Network, ...]:
+    try:
+        return read_networks(text)
+    except ValueError:
+        raise ValueError("give addresses and ranges, such as 3.18.12.63,192.0.2.0/24,2001:db8::/32") from None
 
 
 def _check_path(text: str) -> str:
@@ -104,6 +113,7 @@ def _split_statuses(text: str) -> dict[str, Status]:
 
 
 Path = Annotated[str, AfterValidator(_check_path)]
+Senders = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_read_senders)]
 Rate = Annotated[RateLimit, BeforeValidator(_read_rate_limit)]
 
 
@@ -123,6 +133,7 @@ class BuiltInOptions(BaseModel):
 
     api_url: Annotated[str, AfterValidator(check_url)] | None = None
     rate_limit: Rate | None = None
+    senders: Senders = ()
 
 
 class Options(BaseModel):
@@ -149,6 +160,7 @@ class Options(BaseModel):
     idempotency_header: Annotated[str, AfterValidator(_check_header)] | None = None
     cancel_url: Annotated[str, AfterValidator(_check_cancel_url)] | None = None
     rate_limit: Rate | None = None
+    senders: Senders = ()
     deadline_seconds: int = Field(86400, ge=1, le=604800)
 
     @field_validator("payload_field")

@@ -97,6 +97,7 @@ def provider(name: str, options: Mapping[str, str]) -> Provider:
         read=partial(_read, found, result, scheme or Declared()),
         refusal=partial(_refusal, found),
         rate_limit=found.rate_limit,
+        senders=found.senders,
         # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts
         patience=timedelta(seconds=15) if signs_standard else None,
     )

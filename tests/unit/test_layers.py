@@ -77,6 +77,7 @@ def test_only_the_app_is_deployed() -> None:
             {
                 "services.providers",
                 "services.handshakes",
+                "services.senders",
                 "services.signatures",
                 "services.jsons",
                 "services.models",

@@ -43,8 +43,8 @@ def test_every_problem_is_reported_by_the_name_of_its_setting() -> None:
         )
     assert str(raised.value).splitlines() == [
         "PROVIDER_STRIPE__API_URL: give an absolute http or https address without a user name",
-        "PROVIDER_STRIPE__KEY: there is no such option; there are: API_URL, RATE_LIMIT",
-        "PROVIDER_WEATHER__START_URL: there is no such option; there are: API_URL, RATE_LIMIT",
+        "PROVIDER_STRIPE__KEY: there is no such option; there are: API_URL, RATE_LIMIT, SENDERS",
+        "PROVIDER_WEATHER__START_URL: there is no such option; there are: API_URL, RATE_LIMIT, SENDERS",
         f"PROVIDER_STRPE__START_URL: is missing, and strpe is not built in ({', '.join(BUILT_IN)} are)",
         "PROVIDER_ACME__AUTH: give bearer, basic, none, or header: and a header's name, "
         "such as header:X-Api-Key",
