@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -59,13 +58,6 @@ def test_the_core_imports_no_adapter(path: Path) -> None:
 )
 def test_nothing_that_is_deployed_imports_tools_or_tests(path: Path) -> None:
     assert not any(name.partition(".")[0] in {"bench", "dev", "tests"} for name in imports(path))
-
-
-def test_only_the_app_is_deployed() -> None:
-    patterns = [line for line in (ROOT / ".funcignore").read_text().splitlines() if line[:1] not in ("", "#")]
-    names = {path.name for path in ROOT.iterdir()} - {"__pycache__"}
-    deployed = {name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)}
-    assert deployed == {"function_app.py", "host.json", "requirements.txt", "services"}
 
 
 @pytest.mark.parametrize(
