@@ -24,7 +24,12 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
 from azure.data.tables import TableEntity, TableErrorCode, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
@@ -218,10 +223,19 @@ class TablesJobStore:
 
     async def _insert(self, entity: Entity) -> str:
         try:
-            answer = await self._table.create_entity(entity)
+            return await self._create_entity(entity)
         except ResourceNotFoundError:
             await self._make_table()
+            return await self._create_entity(entity)
+
+    async def _create_entity(self, entity: Entity) -> str:
+        try:
             answer = await self._table.create_entity(entity)
+        except AttributeError as error:
+            # Where an answer breaks off, or no token is given, the SDK looks for headers that are not there.
+            if isinstance(error.__context__, AzureError):
+                raise error.__context__ from None
+            raise
         return str(answer["etag"])
 
     async def _get(self, partition: str, row: str) -> TableEntity | None:

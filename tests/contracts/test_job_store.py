@@ -620,6 +620,35 @@ async def test_tables_that_are_away_are_unavailable_and_work_when_they_are_back(
     await store.close()
 
 
+async def test_tables_whose_answer_breaks_off_are_unavailable() -> None:
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+        )
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(break_off, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with_port = azurite.Running(blob_port=port, table_port=port, process=None)  # type: ignore[arg-type]  # only its address is used
+    store = TablesJobStore(a_table(with_port, retry_total=0))
+    for call in (
+        store.create(A_JOB),
+        store.load("job-1"),
+        store.save(A_JOB, Version(' W/"1"')),
+        store.link("stripe", "a", "b"),
+        store.find("stripe", "a"),
+        store.ledger(),
+        store.load_pace("stripe"),
+        store.save_pace("stripe", Pace(), None),
+    ):
+        with pytest.raises(Unavailable, match=r"^the job table cannot be reached$"):
+            await call
+    await store.close()
+    server.close()
+
+
 async def test_tables_that_do_not_answer_are_unavailable_within_the_budget() -> None:
     silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(3600), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]

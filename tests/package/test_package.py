@@ -56,15 +56,7 @@ def test_only_what_the_app_needs_is_in_the_package(package: Path) -> None:
 def test_the_package_serves_every_function_on_its_own_requirements(package: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [
-        "-m",
-        "pip",
-        "install",
-        "-qq",
-        "--disable-pip-version-check",
-        "-r",
-        package / "requirements.txt",
-    ]
+    install = f"-m pip install -qq --disable-pip-version-check -r {package / 'requirements.txt'}".split()
     subprocess.run([python, *install], check=True)
     settings = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
     # As on Azure: the app's folder is on the path and is not where the process stands.
