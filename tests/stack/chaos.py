@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from azure.data.tables.aio import TableClient
 from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiveMode, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
 from azure.storage.blob.aio import ContainerClient
@@ -23,6 +24,9 @@ from azure.storage.blob.aio import ContainerClient
 from dev import azurite
 from dev.process import ROOT, NotStarted, Running, start
 from dev.stack import Ports, Stack, running
+from services.adapters.tables import TablesJobStore
+from services.bootstrap import JOBS_TABLE
+from services.models import Ledger
 
 EVERY_MINUTE, OFTEN = '"0 * * * * *"', '"*/5 * * * * *"'
 HOSTS = ("host-a", "host-b")
@@ -188,6 +192,12 @@ class Town:
         return [line for line in lines if any(word in line for word in words)] + [
             line for line in put_back if "error=Unavailable" not in line
         ]
+
+    async def ledger(self) -> Ledger:
+        """Count the jobs as an audit does."""
+        table = TableClient.from_connection_string(self.storage.connection_string, JOBS_TABLE)
+        async with table:
+            return await TablesJobStore(table).ledger()
 
     async def names(self, prefix: str) -> list[str]:
         """List payloads."""

@@ -25,7 +25,7 @@ from services.adapters.keyvault import KeyVaultSecrets
 from services.adapters.memory import ManualClock, MemoryBus, MemorySecrets
 from services.api import Response
 from services.errors import Unavailable
-from services.models import Delivery, Message
+from services.models import Delivery, Ledger, Message
 from services.signatures.catalogue import STANDARD_WEBHOOKS
 from services.tokens import KEY_NAME, Token, mint
 from tests.contracts.vault import Vault, Version, serving
@@ -90,6 +90,8 @@ async def test_whatever_is_killed_each_accepted_job_has_one_outcome_and_is_done_
                         types[str(message.correlation_id)] = event(message)["type"]
                 while await parts.names("spool/") or (await third_party.callbacks())[1]:
                     await asyncio.sleep(1)
+                while (await parts.ledger()).open:
+                    await asyncio.sleep(1)
         await asyncio.sleep(QUIET)
         for message in await parts.read("outcomes"):
             outcomes[message.message_id or ""] += 1
@@ -107,6 +109,7 @@ async def test_whatever_is_killed_each_accepted_job_has_one_outcome_and_is_done_
         effects = await third_party.most_effects()
         kept = await parts.names("spool/") + await parts.names("orphans/") + await parts.names("unreadable/")
         dead = await parts.dead_letters()
+        ledger = await parts.ledger()
     print(f"{sum(parts.killed.values())} kills {dict(parts.killed)}, answers {dict(callers.heard)}")
     print(f"{len(jobs)} jobs {dict(Counter(jobs.values()))}")
     print(f"{sum(outcomes.values())} outcomes {dict(Counter(types.values()))}")
@@ -115,6 +118,7 @@ async def test_whatever_is_killed_each_accepted_job_has_one_outcome_and_is_done_
     assert len(jobs) == len(callers.accepted), "each wish has a job of its own"
     assert outcomes == {f"outcome-{job_id}": 1 for job_id in jobs}
     assert types == rows
+    assert ledger == Ledger(accepted=len(jobs), settled=len(jobs), open=0)
     assert "job.succeeded" in types.values()
     assert effects == {"replicate": 1, "stripe": 1, "standard": 1}
     assert published == dict.fromkeys(taken, 1)
