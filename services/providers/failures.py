@@ -12,7 +12,12 @@ _AUTHENTICATION = (401, 403)
 
 
 def told(code: JsonValue, message: JsonValue, *, otherwise: str) -> Failure:
-    """Say why something failed in the provider's words; `otherwise` is the code where it gave none."""
+    """Say why something failed in the provider's words; `otherwise` is the code where it gave none.
+
+    A code can be a whole number; 0 says that there is none.
+    """
+    if type(code) is int and code:  # True is none
+        code = str(code)
     known = clean_text(code)[:MAX_CODE] if isinstance(code, str) else ""
     said = clean_text(message)[:MAX_MESSAGE].strip() if isinstance(message, str) else ""
     return Failure(code=known or otherwise, message=said or "the provider gave no reason")

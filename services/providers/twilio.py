@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from services.errors import NotUnderstood, OperatorError
 from services.jsons import parse_object
@@ -199,13 +199,9 @@ def _standing(thing: JsonObject, operation: str) -> Started:
         return found.with_result(Message if operation == "message" else Call, thing)
     if found.status.settled:
         message = thing.get("error_message") or f"the {operation} ended as {word}"
-        return found.with_failure(told(_code(thing.get("error_code")), message, otherwise=str(word)))
+        # https://www.twilio.com/docs/api/errors: a number in answers, its digits in callbacks
+        return found.with_failure(told(thing.get("error_code"), message, otherwise=str(word)))
     return found
-
-
-# https://www.twilio.com/docs/api/errors: a number in answers, its digits in callbacks
-def _code(code: JsonValue) -> JsonValue:
-    return str(code) if type(code) is int and 0 < code < 10**9 else code
 
 
 PROVIDER = Provider(

@@ -311,7 +311,13 @@ class _Schemes(Mapping[str, Scheme]):
     """
 
     def __getitem__(self, name: str) -> Scheme:
-        return _SHARED_SECRETS[name] if name in _SHARED_SECRETS else _public_keys()[name]
+        known = _SHARED_SECRETS if name in _SHARED_SECRETS else _public_keys()
+        if name not in known:
+            raise KeyError(
+                f"no scheme is called {name!r}: docs/providers.md lists them, "
+                "docs/adding-a-provider.md says how to add one"
+            )
+        return known[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter({**_SHARED_SECRETS, **_public_keys()})

@@ -894,8 +894,8 @@ class Traveller:
         answer = started.json()
         job_id = answer["job_id" if end.refusal else "id"]
         trip = Trip(begun=self.vendor.begun[sample.name, answer.get("external_id")], started=started)
+        trip.begun.end = end
         if end.callback:
-            trip.begun.end = end
             delivery = trip.begun.delivery(self.providers[sample.provider], self.accounts[sample.provider])
             trip.forged = (await self._send(trip.begun.forged(delivery))).status_code
             trip.after_forgery = (await self.http.get(f"{jobs}/{job_id}")).json()["status"]
@@ -1005,14 +1005,19 @@ each_callback = pytest.mark.parametrize("name", [name for name, (_, end) in ENDS
 def test_every_operation_of_every_provider_makes_the_trip() -> None:
     declared = {f"{name}.{operation}" for name in BUILT_IN for operation in built_in(name).operations}
     made = {sample.name for sample in SAMPLES}
-    assert made == {*declared, "standard.job"}, f"no row is for {sorted(declared - made)}"
+    assert made == {*declared, "standard.job"}, (
+        f"add a row to SAMPLES for each of {sorted(declared - made)}, as in docs/adding-a-provider.md, step 4"
+    )
 
 
 def test_every_end_that_a_vendor_has_a_callback_for_makes_the_trip() -> None:
     words = ("succeeded", "failed", "canceled")
     told = {path.relative_to(VECTORS) for word in words for path in VECTORS.glob(f"*/callback.*{word}.*")}
     made = {Path(sample.provider) / end.callback for sample, end in ENDS.values() if end.callback}
-    assert told <= made, f"no row has {sorted(map(str, told - made))}"
+    assert told <= made, (
+        f"add to their rows in SAMPLES an end for each of {sorted(map(str, told - made))}, "
+        "as in docs/adding-a-provider.md, step 4"
+    )
 
 
 @each_end
@@ -1022,7 +1027,7 @@ def test_a_job_is_accepted_or_refused_and_its_one_outcome_says_how_it_ended(trip
     if end.refusal and end.failure:
         assert (answer["job_id"], answer["detail"]) == (job_id, end.failure[1])
     else:
-        assert (answer["id"], answer["status"]) == (job_id, "running" if end.callback else word)
+        assert (answer["id"], answer["status"]) == (job_id, "running" if end.callback or end.poll else word)
     [(message_id, event)] = trip.outcomes
     assert message_id == f"outcome-{job_id}"
     assert event.type == f"job.{word}"

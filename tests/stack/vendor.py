@@ -73,7 +73,9 @@ class Sample:
     """A job at a vendor.
 
     `ids` stand in the samples, the first in our external id too. `credential` is the header that a request of
-    ours carries. `address` is None where the callback address is the account's. `signs_with` is the secret
+    ours carries. `address` is None where the callback address is the account's. `job` finds in a start what
+    takes the place of `our_job` in the samples. `polled` tells the external id that a request asks about,
+    None for any other request; each end then names the answer to that as `poll`. `signs_with` is the secret
     that the vendor signs with, where that is not the one we are told. `proof` is what of a delivery proves
     it: its body, or where nothing covers that, a header or the address. `refuses` tells which starts end with
     the refusal in `failed`.

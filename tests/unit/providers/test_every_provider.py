@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.process import ROOT
 from services.errors import NotSent, NotUnderstood
 from services.messages import callback_event
-from services.models import Delivery, HttpAnswer
+from services.models import Callback, Delivery, HttpAnswer
 from services.providers import BUILT_IN, built_in, providers
 from services.providers.base import Completion, Operation, Provider, Started
 from tests.vectors.cases import HERE
@@ -33,6 +36,7 @@ OPERATIONS = [
     for kind, operation in provider.operations.items()
 ]
 each_provider = pytest.mark.parametrize("name", EVERY)
+each_built_in = pytest.mark.parametrize("name", BUILT_IN)
 
 scalars = st.one_of(
     st.none(),
@@ -240,6 +244,42 @@ def test_its_callbacks_are_understood(name: str) -> None:
     assert bool(samples(name, "callback")) == calls_back
     for form, body in samples(name, "callback"):
         assert EVERY[name].read(delivered(body, form=form))
+
+
+def external_ids(provider: Provider, file: Path) -> set[str]:
+    """The ids by which a sample tells of jobs, to each reader that understands it."""
+    kind, form, body = file.name.partition(".")[0], file.suffix.removeprefix("."), file.read_bytes()
+    told: list[Callback | Started] = []
+    if kind == "callback":
+        told.extend(provider.read(delivered(body, form=form)))
+    for read_answer in answer_readers(provider, kind) if kind in ANSWERS else ():
+        with contextlib.suppress(NotSent, NotUnderstood):
+            told.append(read_answer(answered(body, form)))
+    return {one.external_id for one in told if one.external_id}
+
+
+@each_built_in
+def test_its_samples_tell_of_one_job_of_each_operation(name: str) -> None:
+    files = defaultdict(set)
+    for file in (HERE / name).iterdir():
+        for external_id in external_ids(EVERY[name], file):
+            files[external_id].add(file.name)
+    assert len(files) <= len(EVERY[name].operations), (
+        f"write one external id into all samples of an operation in tests/vectors/{name}: {dict(files)}"
+    )
+
+
+@each_built_in
+def test_no_question_about_it_is_left_open(name: str) -> None:
+    lines = (ROOT / f"services/providers/{name}.py").read_text().splitlines()
+    left = [f"line {number}: {line.strip()}" for number, line in enumerate(lines, 1) if "Q: " in line]
+    assert not left, "\n".join(
+        [
+            f"answer what services/providers/{name}.py asks, and delete the questions "
+            "(docs/adding-a-provider.md, step 3):",
+            *left,
+        ]
+    )
 
 
 @pytest.mark.parametrize(("provider", "operation"), OPERATIONS)

@@ -169,7 +169,7 @@ def test_what_passed_through_and_is_no_id_of_ours_is_left_out(passthrough: objec
 
 
 @pytest.mark.parametrize(
-    "errors", [None, [], {"messages": "none"}, {"messages": [7]}, {"type": 7, "messages": []}], ids=repr
+    "errors", [None, [], {"messages": "none"}, {"messages": [7]}, {"type": [7], "messages": []}], ids=repr
 )
 def test_an_asset_that_says_not_why_has_failed_all_the_same(errors: object) -> None:
     (callback,) = PROVIDER.read(delivered(changed("callback.failed", o_errors=errors)))

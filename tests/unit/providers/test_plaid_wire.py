@@ -196,7 +196,7 @@ def test_a_word_that_nobody_listed_is_unknown() -> None:
     assert (callback.status, callback.thin, callback.event_type) == ("unknown", False, "ASSETS.MELTED")
 
 
-@pytest.mark.parametrize("error", [None, 7, "no", {}, {"error_code": 7}], ids=repr)
+@pytest.mark.parametrize("error", [None, 7, "no", {}, {"error_code": [7]}], ids=repr)
 def test_a_failure_without_a_reason_has_none_made_up(error: object) -> None:
     (callback,) = PROVIDER.read(delivered(changed("callback.failed", error=error)))
     assert callback.failure == Failure(code="asset_report_failed", message="the provider gave no reason")

@@ -7,8 +7,9 @@ from pydantic import BaseModel, JsonValue
 
 from services.errors import NotUnderstood
 from services.jsons import at, parse_object
-from services.models import HttpAnswer
+from services.models import Failure, HttpAnswer
 from services.providers.base import declared
+from services.providers.failures import told
 from services.providers.reading import read_access_token
 
 
@@ -120,3 +121,24 @@ def test_an_access_token_is_read_with_its_lifetime(body: bytes, seconds: int) ->
 def test_what_is_no_access_token_is_not_understood(body: bytes) -> None:
     with pytest.raises(NotUnderstood):
         read_access_token(HttpAnswer(status=200, body=body))
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        ("E12", "E12"),
+        ("E\x0012", "E12"),
+        ("e" * 300, "e" * 255),
+        (40001, "40001"),
+        (-32601, "-32601"),
+        (0, "job_failed"),
+        (True, "job_failed"),
+        (4.5, "job_failed"),
+        ("", "job_failed"),
+        (None, "job_failed"),
+        ([40001], "job_failed"),
+    ],
+    ids=repr,
+)
+def test_a_code_is_a_text_or_a_whole_number(code: JsonValue, known: str) -> None:
+    assert told(code, "It broke", otherwise="job_failed") == Failure(code=known, message="It broke")

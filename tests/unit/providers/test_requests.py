@@ -71,10 +71,11 @@ def test_a_multipart_form_is_parted_by_what_none_of_its_values_holds() -> None:
     [
         ("/v1/jobs/{id}", "resp_1", "https://x.example/v1/jobs/resp_1"),
         ("/v1/jobs/{id}/cancel?now=1", "a/..?b", "https://x.example/v1/jobs/a%2F..%3Fb/cancel?now=1"),
+        ("/v1/status?job={id}&x=1", "a b&c=+#", "https://x.example/v1/status?job=a%20b%26c%3D%2B%23&x=1"),
         ("/v1/jobs/{id}", "{path}", "https://x.example/v1/jobs/%7Bpath%7D"),
         ("/{path}/status", "owner/a model/../b?c", "https://x.example/owner/a%20model/%2E%2E/b%3Fc/status"),
     ],
-    ids=["id", "id that would climb", "id that looks like a place for one", "path"],
+    ids=["id", "id that would climb", "id in a query", "id that looks like a place for one", "path"],
 )
 def test_a_request_about_a_job_has_its_id_in_the_address(path: str, external_id: str, url: str) -> None:
     job = Ask(job_id="job_1", external_id=external_id, api_url="https://x.example", api_key="k")

