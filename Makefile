@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz chaos lint types bench lock clean
+.PHONY: help demo up test fuzz simulate chaos lint types bench lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +20,10 @@ SECONDS ?= 60
 fuzz: .venv/fuzz-ready  ## mutated requests, guided by coverage, SECONDS for each of two targets
 	$(BIN)/python -m tests.fuzz.fuzz_signatures -max_total_time=$(SECONDS)
 	$(BIN)/python -m tests.fuzz.fuzz_providers -max_total_time=$(SECONDS)
+
+simulate: .venv/ready  ## made-up worlds in which everything fails, until stopped; SECONDS= of them, or one SEED=
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) \
+	  $(if $(filter command environment,$(origin SECONDS)),--seconds $(SECONDS))
 
 chaos: .venv/ready node_modules/ready  ## every part killed again and again for SECONDS, as SEED says if it is set
 	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/stack/test_chaos.py -k killed_each

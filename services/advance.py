@@ -73,7 +73,7 @@ class AdvanceJob:
         await self._put_back(message, PUT_OFF, wait)
 
     async def _tick(self, tick: TickRead, message: Message) -> None:
-        if await self.jobs.tell(tick.job_id, Ticked(number=tick.number)) is None:
+        if await self.jobs.tell(tick.job_id, Ticked(number=tick.number, at=tick.at)) is None:
             await self._put_back_or_drop(message)
 
     async def _put_back_or_drop(self, message: Message) -> None:

@@ -138,7 +138,7 @@ class Jobs:
         job, version = await self._put_large_result_aside(step.job), stored.version
         if step.look_at:
             number = max(stored.job.tick, woken_by) + 1
-            tick = tick_message(job, number, self.new_id())
+            tick = tick_message(job, number, step.look_at, self.new_id())
             sequence = await self.bus.schedule(tick, step.look_at)
             job = replace(job, tick=number, tick_sequence=sequence, tick_at=step.look_at)
         if job.external_id and job.external_id != stored.job.external_id:

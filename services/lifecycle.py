@@ -30,9 +30,10 @@ ANSWER_GRACE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked:
-    """A tick came due."""
+    """The job's tick, or a later one, came due: not before this moment by the bus's clock."""
 
     number: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +161,10 @@ def next_step(job: Job, happened: Happened, now: datetime, operation: Operation,
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
+    now = _not_before_its_tick(happened, now)
     match happened:
         case Ticked():
-            return _ticked(job, happened.number, now, operation, chance)
+            return _ticked(job, now, operation, chance)
         case Called():
             return _called(job, happened, now, operation, chance)
         case Polled():
@@ -179,6 +181,12 @@ def next_step(job: Job, happened: Happened, now: datetime, operation: Operation,
             return _not_started(job, happened, now, operation, chance)
 
 
+def _not_before_its_tick(happened: Happened, now: datetime) -> datetime:
+    """Believe the bus, which does not deliver a tick before its time, where our own clock is behind."""
+    tick = happened.after if isinstance(happened, Polled) else happened
+    return max(now, tick.at) if isinstance(tick, Ticked) else now
+
+
 def backoff(
     attempt: int, chance: float, *, base: timedelta = BACKOFF_BASE, cap: timedelta = BACKOFF_CAP
 ) -> timedelta:
@@ -186,8 +194,8 @@ def backoff(
     return min(cap, base * (1 << min(attempt - 1, 16))) * chance
 
 
-def _ticked(job: Job, number: int, now: datetime, operation: Operation, chance: float) -> Step:
-    if job.status.settled or number < job.tick:
+def _ticked(job: Job, now: datetime, operation: Operation, chance: float) -> Step:
+    if job.status.settled:
         return Step(job=job)
     if now >= job.deadline_at:
         # Once more, for the callback may be what was lost.
@@ -428,6 +436,7 @@ def _settle(
         job,
         status=status,
         settled_at=now,
+        settled_external_id=job.external_id,
         attempt_since=None,
         result=result,
         failure=failure,

@@ -113,7 +113,7 @@ def outcome_event(job: Job) -> Event:
             "provider": job.provider,
             "operation": job.operation,
             "status": job.status,
-            "external_id": job.external_id,
+            "external_id": job.settled_external_id,
             "metadata": dict(job.metadata),
             "result": job.result,
             "failure": {"code": job.failure.code, "message": job.failure.message} if job.failure else None,
@@ -225,8 +225,8 @@ def returned_callback(provider: str, callback: Callback, event_id: str, now: dat
     )
 
 
-def tick_message(job: Job, number: int, nonce: bytes) -> Message:
-    """Make the tick with this number.
+def tick_message(job: Job, number: int, at: datetime, nonce: bytes) -> Message:
+    """Make the tick with this number, to be scheduled for this moment.
 
     The nonce makes each one a message of its own: one that was a duplicate of another that is cancelled
     would leave the job with none, and one too many does nothing.
@@ -240,7 +240,7 @@ def tick_message(job: Job, number: int, nonce: bytes) -> Message:
         session_id=job.id,
         correlation_id=job.id,
         content_type="application/json",
-        body=_json({"job_id": job.id, "tick": number}),
+        body=_json({"job_id": job.id, "tick": number, "at": at.isoformat()}),
         properties=properties,
     )
 
@@ -263,10 +263,11 @@ def next_copy(message: Message, counted: str) -> Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickRead:
-    """A tick, as job-inbox delivers it."""
+    """A tick, as job-inbox delivers it: not before `at`, by the bus's clock."""
 
     job_id: str
     number: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,15 +289,16 @@ def read_inbox(message: Message) -> TickRead | CallbackRead:
     if not isinstance(body, dict):
         raise PoisonMessage("the body is not a JSON object")
     if message.subject == TICK_SUBJECT:
-        job_id, number = body.get("job_id"), body.get("tick")
+        job_id, number, at = body.get("job_id"), body.get("tick"), _moment(body.get("at"))
         if (
             not isinstance(job_id, str)
             or not is_id(job_id)
             or not isinstance(number, int)
             or isinstance(number, bool)
+            or at is None
         ):
-            raise PoisonMessage("a tick names a job and a number")
-        return TickRead(job_id=job_id, number=number)
+            raise PoisonMessage("a tick names a job, a number and a moment")
+        return TickRead(job_id=job_id, number=number, at=at)
     if message.subject == CALLBACK_RECEIVED:
         provider, event_id = message.properties.get("provider"), body.get("id")
         traceparent = body.get("traceparent")
@@ -317,6 +319,14 @@ def read_callback(data: bytes) -> Callback:
         return _CALLBACK.validate_json(data)
     except ValueError:
         raise PoisonMessage("the data is not a callback") from None
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
 
 
 def _callback_data(provider: str, callback: Callback) -> JsonObject:

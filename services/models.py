@@ -106,7 +106,8 @@ class Job:
     `tick_at` is when that tick is due, and `turn_at` the moment that the provider's rate limit has kept
     for this job's start. `attempt_since` is set while a start request may be on its way: who finds it set
     after the time that a start can take knows that the answer was lost. `polls` counts the polls that found
-    the job running, `polls_failed` those since that told nothing.
+    the job running, `polls_failed` those since that told nothing. `settled_external_id` is the external id as
+    it was known at the end, for an outcome never changes.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Job:
     turn_at: datetime | None = None
     progress_at: datetime | None = None
     settled_at: datetime | None = None
+    settled_external_id: str | None = None
     result: JsonObject | None = field(default=None, repr=False)
     result_ref: str | None = None
     failure: Failure | None = None

@@ -102,7 +102,7 @@ class StartJob:
         else:
             first_look = max(held.until if held else now, now + ASYNC_DELAY)
         first_look = min(first_look, job.deadline_at)
-        tick = tick_message(job, job.tick, self.jobs.new_id())
+        tick = tick_message(job, job.tick, first_look, self.jobs.new_id())
         sequence = await self.jobs.bus.schedule(tick, first_look)
         job = replace(job, tick_sequence=sequence, tick_at=first_look)
         if self.jobs.clock.now() - now > PATIENCE:

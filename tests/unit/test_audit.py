@@ -129,7 +129,7 @@ async def test_a_stale_tick_of_a_provider_that_is_gone_is_not_put_back(world: Wo
     job = await world.job(job_id)
     assert job.tick > 1
     del world.jobs.attempt.providers["acme"]  # type: ignore[attr-defined] # the registry of this world is a dict
-    assert await world.jobs.tell(job_id, Ticked(number=1)) == job
+    assert await world.jobs.tell(job_id, Ticked(number=1, at=NOW)) == job
     assert [message for _, message in world.bus.scheduled.values()] == [waiting]
 
 

@@ -137,7 +137,7 @@ async def test_two_who_decide_on_one_state_of_a_row_leave_a_tick_waiting(
 ) -> None:
     world.answers = [AnswerLost()]
     job_id = said(await world.start())["id"]
-    tick = tick_message(await world.job(job_id), (await world.job(job_id)).tick, b"again!")
+    tick = tick_message(await world.job(job_id), (await world.job(job_id)).tick, NOW, b"again!")
     save = world.store.save
 
     async def in_turn(job: Job, version: Version) -> Version:
@@ -191,7 +191,7 @@ async def test_a_tick_whose_number_was_scheduled_and_never_noted_is_followed_by_
     world.answers = [answer({}, 503)] * 3
     job_id = said(await world.start())["id"]
     job = await world.job(job_id)
-    ahead = tick_message(job, job.tick + 1, b"never noted")
+    ahead = tick_message(job, job.tick + 1, NOW, b"never noted")
     await world.advance(ahead)
     assert (await world.job(job_id)).tick == job.tick + 2
 

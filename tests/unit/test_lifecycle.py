@@ -85,23 +85,23 @@ def decide(
 
 class TestTick:
     def test_starts_an_accepted_job_and_leaves_a_mark_that_it_did(self) -> None:
-        step = decide(job(Status.ACCEPTED, attempts=0), Ticked(number=1))
+        step = decide(job(Status.ACCEPTED, attempts=0), Ticked(number=1, at=NOW))
         assert step.call is Call.START
         assert (step.job.attempts, step.job.attempt_since) == (1, NOW)
 
     def test_lets_whoever_sends_the_start_note_its_answer_first(self) -> None:
         sending = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sending, Ticked(number=1), now=NOW + timedelta(seconds=32), idempotent=True)
+        step = decide(sending, Ticked(number=1, at=NOW), now=NOW + timedelta(seconds=32), idempotent=True)
         assert (step.job, step.call, step.look_at) == (sending, None, NOW + timedelta(seconds=33))
 
     def test_does_not_start_again_what_may_have_reached_a_provider_without_idempotency(self) -> None:
         sent = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33))
+        step = decide(sent, Ticked(number=1, at=NOW), now=NOW + timedelta(seconds=33))
         assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
 
     def test_starts_again_what_may_have_reached_a_provider_with_idempotency(self) -> None:
         sent = job(Status.ACCEPTED, attempt_since=NOW)
-        step = decide(sent, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
+        step = decide(sent, Ticked(number=1, at=NOW), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempts) == (Call.START, Status.AMBIGUOUS, 2)
 
     @pytest.mark.parametrize(
@@ -119,48 +119,43 @@ class TestTick:
     ) -> None:
         declared = replace(operation(idempotent=True), idempotent_for=timedelta(hours=23))
         long = job(status, attempts=attempts, deadline_at=NOW + timedelta(days=9))
-        step = next_step(long, Ticked(number=1), NOW + timedelta(hours=hours), declared, 0.5)
+        step = next_step(long, Ticked(number=1, at=NOW), NOW + timedelta(hours=hours), declared, 0.5)
         assert step.call is call
         assert step.look_at == (None if call else NOW + timedelta(days=9))
 
     def test_does_not_take_back_that_a_job_runs_because_its_start_was_cut_short(self) -> None:
         running = job(Status.RUNNING, attempt_since=NOW)
-        step = decide(running, Ticked(number=1), now=NOW + timedelta(seconds=33), idempotent=True)
+        step = decide(running, Ticked(number=1, at=NOW), now=NOW + timedelta(seconds=33), idempotent=True)
         assert (step.call, step.job.status, step.job.attempt_since) == (None, Status.RUNNING, None)
         assert step.look_at == DEADLINE
 
     def test_leaves_an_ambiguous_job_waiting_once_its_attempts_are_used_up(self) -> None:
-        step = decide(job(Status.AMBIGUOUS, attempts=3), Ticked(number=1), idempotent=True)
+        step = decide(job(Status.AMBIGUOUS, attempts=3), Ticked(number=1, at=NOW), idempotent=True)
         assert (step.call, step.job.status, step.look_at) == (None, Status.AMBIGUOUS, DEADLINE)
 
     def test_keeps_a_running_job_waiting_until_its_deadline(self) -> None:
-        step = decide(job(), Ticked(number=1))
+        step = decide(job(), Ticked(number=1, at=NOW))
         assert (step.job.status, step.look_at) == (Status.RUNNING, DEADLINE)
 
     @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.AMBIGUOUS, Status.RUNNING])
     def test_expires_an_open_job_at_its_deadline(self, status: Status) -> None:
-        step = decide(job(status), Ticked(number=1), now=DEADLINE)
+        step = decide(job(status), Ticked(number=1, at=NOW), now=DEADLINE)
         assert step.job.status is Status.EXPIRED
         assert step.job.failure is not None
         assert step.job.failure.code == "deadline"
 
     def test_does_not_expire_a_job_a_moment_before_its_deadline(self) -> None:
-        assert decide(job(), Ticked(number=1), now=DEADLINE - timedelta(milliseconds=1)).job == job()
+        assert decide(job(), Ticked(number=1, at=NOW), now=DEADLINE - timedelta(milliseconds=1)).job == job()
 
     def test_that_a_fast_bus_delivers_early_looks_again_no_sooner_than_in_a_second(self) -> None:
-        step = decide(job(), Ticked(number=1), now=DEADLINE - timedelta(milliseconds=1))
+        step = decide(job(), Ticked(number=1, at=NOW), now=DEADLINE - timedelta(milliseconds=1))
         assert step.look_at == DEADLINE + timedelta(milliseconds=999)
 
-    def test_does_nothing_when_a_newer_tick_waits(self) -> None:
-        stale = job(Status.ACCEPTED, attempts=0, tick=3)
-        step = decide(stale, Ticked(number=2), now=DEADLINE)
-        assert (step.job, step.call, step.look_at) == (stale, None, None)
-
     def test_counts_when_its_number_was_never_noted(self) -> None:
-        assert decide(job(Status.ACCEPTED, attempts=0, tick=1), Ticked(number=2)).call is Call.START
+        assert decide(job(Status.ACCEPTED, attempts=0, tick=1), Ticked(number=2, at=NOW)).call is Call.START
 
     def test_changes_nothing_about_a_settled_job(self) -> None:
-        step = decide(job(Status.SUCCEEDED), Ticked(number=1), now=DEADLINE)
+        step = decide(job(Status.SUCCEEDED), Ticked(number=1, at=NOW), now=DEADLINE)
         assert (step.job, step.call, step.look_at) == (job(Status.SUCCEEDED), None, None)
 
 
@@ -321,7 +316,7 @@ class TestCallback:
 
 
 RUNNING = Started()
-FIRST = Ticked(number=1)
+FIRST = Ticked(number=1, at=NOW)
 THIN = callback(Status.UNKNOWN, thin=True, external_id="x_1")
 
 
@@ -347,9 +342,6 @@ class TestPoll:
     def test_cannot_be_where_the_operation_has_none(self) -> None:
         step = decide(job(external_id="x_1"), FIRST)
         assert (step.call, step.look_at) == (None, DEADLINE)
-
-    def test_is_not_asked_for_by_a_tick_that_a_newer_one_follows(self) -> None:
-        assert decide(job(external_id="x_1", tick=2), FIRST, poll=True).call is None
 
     def test_is_not_asked_for_when_the_job_has_ended(self) -> None:
         assert decide(job(Status.FAILED, external_id="x_1"), FIRST, poll=True).call is None

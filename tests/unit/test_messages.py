@@ -45,6 +45,7 @@ JOB = Job(
     settled_at=ENDED,
     traceparent=TRACE,
     external_id="gm3qorzdhgbfurvjtvhg6dckhu",
+    settled_external_id="gm3qorzdhgbfurvjtvhg6dckhu",
     result={"output": ["https://replicate.delivery/out-0.png"]},
 )
 SUCCESS = Callback(
@@ -148,7 +149,7 @@ def test_a_body_is_a_cloud_event_as_the_azure_sdk_reads_it(event_type: str) -> N
 
 
 def test_no_two_ticks_are_one_message_even_with_one_number() -> None:
-    assert tick_message(JOB, 2, b"123456789").message_id == (
+    assert tick_message(JOB, 2, STARTED, b"123456789").message_id == (
         "tick-job_qp6i2l2h5xkzv3pmtu5wy4ga7o3mzjle-2-313233343536"
     )
 
@@ -181,7 +182,9 @@ def test_whatever_a_provider_calls_its_event_makes_a_message(event_id: str) -> N
 
 class TestInbox:
     def test_reads_a_tick_back(self) -> None:
-        assert read_inbox(tick_message(JOB, 4, b"123456")) == TickRead(job_id=JOB.id, number=4)
+        assert read_inbox(tick_message(JOB, 4, STARTED, b"123456")) == TickRead(
+            job_id=JOB.id, number=4, at=STARTED
+        )
 
     def test_reads_a_callback_back(self) -> None:
         event = callback_event("replicate", SUCCESS, address=JOB.id, received_at=ENDED, traceparent=TRACE)
@@ -195,9 +198,13 @@ class TestInbox:
             ("job.tick", b""),
             ("job.tick", b"[]"),
             ("job.tick", b"{}"),
-            ("job.tick", b'{"job_id": "../x", "tick": 1}'),
-            ("job.tick", b'{"job_id": "job_1", "tick": true}'),
-            ("job.tick", b'{"job_id": "job_1", "tick": "1"}'),
+            ("job.tick", b'{"job_id": "../x", "tick": 1, "at": "2026-03-01T12:00:00+00:00"}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": true, "at": "2026-03-01T12:00:00+00:00"}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": "1", "at": "2026-03-01T12:00:00+00:00"}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": 1}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": 1, "at": "soon"}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": 1, "at": "2026-03-01T12:00:00"}'),
+            ("job.tick", b'{"job_id": "job_1", "tick": 1, "at": 7}'),
             ("job.tick", b"[" * 100_000),
             ("callback.received", b"{}"),
             ("callback.received", b'{"id": "../../x", "dataref": "https://x.example"}'),
@@ -213,15 +220,18 @@ class TestInbox:
     )
     def test_calls_poison_what_no_retry_can_help(self, subject: str, body: bytes) -> None:
         message = replace(
-            tick_message(JOB, 1, b"123456"), subject=subject, body=body, properties={"provider": "replicate"}
+            tick_message(JOB, 1, STARTED, b"123456"),
+            subject=subject,
+            body=body,
+            properties={"provider": "replicate"},
         )
         with pytest.raises(PoisonMessage):
             read_inbox(message)
 
     def test_puts_a_message_back_under_a_new_id_each_time_and_counts_why(self) -> None:
-        first = next_copy(tick_message(JOB, 1, b"123456"), "missed")
+        first = next_copy(tick_message(JOB, 1, STARTED, b"123456"), "missed")
         second = next_copy(first, "put_off")
-        original = tick_message(JOB, 1, b"123456").message_id
+        original = tick_message(JOB, 1, STARTED, b"123456").message_id
         assert [first.message_id, second.message_id] == [f"{original}~1", f"{original}~2"]
         assert (count(second, "missed"), count(second, "put_off"), count(second, "copies")) == (1, 1, 2)
 
