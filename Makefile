@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz simulate chaos lint types bench lock clean
+.PHONY: help demo up test fuzz simulate chaos lint types infra bench lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +35,10 @@ lint: .venv/ready  ## style, imports, layers
 types: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
 
+infra: .venv-infra/ready  ## the deployment's template, by checkov's policies and Microsoft's own classes
+	.venv-infra/bin/python -m tests.infra.properties
+	.venv-infra/bin/python -m tests.infra.policies
+
 bench: .venv/ready  ## what the Service Bus emulator can carry; about a minute
 	@$(BIN)/python -m bench.servicebus
 
@@ -43,7 +47,7 @@ lock: .venv/ready  ## pin what requirements-dev.in resolves to today
 	  --custom-compile-command 'make lock' --output-file requirements-dev.lock requirements-dev.in
 
 clean:  ## remove what was made here
-	rm -rf .venv .venv313 node_modules .local
+	rm -rf .venv .venv313 .venv-infra node_modules .local
 
 .venv/ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,6 +61,12 @@ clean:  ## remove what was made here
 .venv/fuzz-ready: tests/fuzz/requirements.txt .venv/ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --only-binary atheris --requirement $< || \
 	  { echo 'make fuzz needs atheris, which cannot be installed here: it has wheels for Linux on x86-64 only' >&2; exit 1; }
+	@touch $@
+
+.venv-infra/ready: tests/infra/requirements.txt
+	@echo 'Setting up .venv-infra, once (about two minutes) ...'
+	@$(PYTHON) -m venv .venv-infra
+	@.venv-infra/bin/python -m pip install -qq --disable-pip-version-check --requirement $<
 	@touch $@
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.

@@ -1,0 +1,16 @@
+// The app's identity is a resource of its own: its roles stand before the app starts for the first time, and stay when
+// the app is made anew.
+
+param name string
+param location string
+param tags object
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: name
+  location: location
+  tags: tags
+}
+
+output id string = identity.id
+output clientId string = identity.properties.clientId
+output principalId string = identity.properties.principalId
