@@ -4,16 +4,17 @@ The one module that knows all the others. Azure's SDKs are imported where they a
 start pays only for what this deployment uses; clients are opened on their first use, inside the running loop.
 """
 
+import asyncio
 import logging
 import random
 import secrets as randomness
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from services import tokens
 from services.access import Credentials
@@ -29,9 +30,10 @@ from services.errors import NotVerified, OperatorError
 from services.jobs import Jobs
 from services.keys import Keys
 from services.models import Delivery
+from services.operator import BindOrphans, ReplayDeliveries, ReviveDeadLetters
 from services.outbox import Outbox
 from services.pace import Paces
-from services.ports import JobStore, MessageBus, PayloadStore, SecretSource
+from services.ports import DeadLetters, JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
 from services.providers.base import CallbackAddress, Provider
 from services.receive import ReceiveWebhook, handshake_secret, needs_token
@@ -45,11 +47,18 @@ if TYPE_CHECKING:
 
 TOPIC = "job-events"
 QUEUE = "job-inbox"
+INBOX = f"{TOPIC}/inbox"
+"""The subscription that forwards to the queue; what it cannot forward is a dead letter of its own."""
 JOBS_TABLE = "jobs"
 _NO_DELIVERY = Delivery(
     method="POST", url="", headers={}, body=b"", received_at=datetime(1970, 1, 1, tzinfo=UTC)
 )
 PAYLOADS_CONTAINER = "hookbus"
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,15 @@ class Hookbus:
     audit: Audit
     outbox: Outbox
     receive: ReceiveWebhook
+    dead_letters: ReviveDeadLetters
+    deliveries: ReplayDeliveries
+    orphans: BindOrphans
+    parts: Sequence[object]
+
+    async def close(self) -> None:
+        """Close what has connections, for a process that ends in order; nothing works afterwards."""
+        closing = [part.close() for part in self.parts if isinstance(part, _Closable)]
+        await asyncio.gather(*closing, return_exceptions=True)
 
     async def tidy(self) -> None:
         """Publish what was spooled, and delete kept deliveries that are past their time."""
@@ -89,10 +107,12 @@ def build(values: Mapping[str, str]) -> Hookbus:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings, registry = _read(values)
     clock, sender = SystemClock(), HttpxSender()
-    bus, payloads = _bus(settings), _payload_store(settings)
-    secrets = Secrets(source=_secret_source(settings, values), clock=clock)
+    identity = _Identity()
+    bus, letters = _bus(settings, identity)
+    payloads, source = _payload_store(settings, identity), _secret_source(settings, values, identity)
+    secrets = Secrets(source=source, clock=clock)
     outbox = Outbox(bus=bus, payloads=payloads, clock=clock)
-    store = _job_store(settings)
+    store = _job_store(settings, identity)
     jobs = Jobs(
         store=store,
         bus=bus,
@@ -136,6 +156,17 @@ def build(values: Mapping[str, str]) -> Hookbus:
         audit=Audit(jobs=jobs),
         outbox=outbox,
         receive=receive,
+        dead_letters=ReviveDeadLetters(
+            letters=letters,
+            bus=bus,
+            clock=clock,
+            topic=TOPIC,
+            queue=QUEUE,
+            replayable=(QUEUE, INBOX),
+        ),
+        deliveries=ReplayDeliveries(receive=receive),
+        orphans=BindOrphans(jobs=jobs),
+        parts=(bus, payloads, store, source, sender, identity),
     )
 
 
@@ -226,51 +257,60 @@ def _named(setting: str) -> Iterator[None]:
         raise OperatorError(f"{setting} must be a connection string as Azure shows it") from None
 
 
-@cache
-def _credential() -> "DefaultAzureCredential":
-    from azure.identity.aio import DefaultAzureCredential
+class _Identity:
+    """The credential of this process, made when something is reached with it."""
 
-    return DefaultAzureCredential()
+    @cached_property
+    def credential(self) -> "DefaultAzureCredential":
+        from azure.identity.aio import DefaultAzureCredential
+
+        return DefaultAzureCredential()
+
+    async def close(self) -> None:
+        if "credential" in vars(self):
+            await self.credential.close()
 
 
-def _job_store(settings: Settings) -> JobStore:
+def _job_store(settings: Settings, identity: _Identity) -> JobStore:
     if settings.job_store.startswith("sqlite:"):
         from services.adapters.sqlite import SqliteJobStore
 
         return SqliteJobStore(Path(settings.job_store.removeprefix("sqlite:")))
-    from azure.data.tables.aio import TableServiceClient
+    # A client of its own, and none of a service's client: only then does closing it close the connections.
+    from azure.data.tables.aio import TableClient
 
     from services.adapters.tables import TablesJobStore
 
     if settings.job_store.startswith("https://"):
-        service = TableServiceClient(settings.job_store, credential=_credential())
+        table = TableClient(settings.job_store, JOBS_TABLE, credential=identity.credential)
     else:
         with _named("JOB_STORE"):
-            service = TableServiceClient.from_connection_string(settings.job_store)
-    return TablesJobStore(service.get_table_client(JOBS_TABLE))
+            table = TableClient.from_connection_string(settings.job_store, JOBS_TABLE)
+    return TablesJobStore(table)
 
 
-def _payload_store(settings: Settings) -> PayloadStore:
+def _payload_store(settings: Settings, identity: _Identity) -> PayloadStore:
     if settings.payload_store.startswith("file:"):
         from services.adapters.directory import DirectoryPayloads
 
         return DirectoryPayloads(Path(settings.payload_store.removeprefix("file:")))
-    from azure.storage.blob.aio import BlobServiceClient
+    from azure.storage.blob.aio import ContainerClient
 
     from services.adapters.blobs import BlobPayloads
 
     if settings.payload_store.startswith("https://"):
-        service = BlobServiceClient(settings.payload_store, credential=_credential())
+        container = ContainerClient(settings.payload_store, PAYLOADS_CONTAINER, identity.credential)
     else:
         with _named("PAYLOAD_STORE"):
-            service = BlobServiceClient.from_connection_string(settings.payload_store)
-    return BlobPayloads(service.get_container_client(PAYLOADS_CONTAINER))
+            container = ContainerClient.from_connection_string(settings.payload_store, PAYLOADS_CONTAINER)
+    return BlobPayloads(container)
 
 
-def _bus(settings: Settings) -> MessageBus:
+def _bus(settings: Settings, identity: _Identity) -> tuple[MessageBus, DeadLetters]:
     from azure.servicebus import parse_connection_string
     from azure.servicebus.aio import ServiceBusClient
 
+    from services.adapters.deadletters import ServiceBusDeadLetters
     from services.adapters.servicebus import ServiceBusBus
 
     if settings.servicebus:
@@ -281,16 +321,16 @@ def _bus(settings: Settings) -> MessageBus:
         # No retries inside the SDK: what a send cannot do within its budget, the spool does.
         if settings.servicebus:
             return ServiceBusClient.from_connection_string(settings.servicebus, retry_total=0)
-        return ServiceBusClient(settings.servicebus_namespace, _credential(), retry_total=0)
+        return ServiceBusClient(settings.servicebus_namespace, identity.credential, retry_total=0)
 
-    return ServiceBusBus(connect, topic=TOPIC, queue=QUEUE)
+    return ServiceBusBus(connect, topic=TOPIC, queue=QUEUE), ServiceBusDeadLetters(connect)
 
 
-def _secret_source(settings: Settings, values: Mapping[str, str]) -> SecretSource:
+def _secret_source(settings: Settings, values: Mapping[str, str], identity: _Identity) -> SecretSource:
     if settings.secret_source == "environment":
         return EnvironmentSecrets(values)
     from azure.keyvault.secrets.aio import SecretClient
 
     from services.adapters.keyvault import KeyVaultSecrets
 
-    return KeyVaultSecrets(SecretClient(settings.secret_source, _credential()), SystemClock())
+    return KeyVaultSecrets(SecretClient(settings.secret_source, identity.credential), SystemClock())

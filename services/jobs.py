@@ -115,8 +115,11 @@ class Jobs:
         """Tell consumers of a callback that settled nothing; one that is nobody's is kept as well."""
         event = notice_event(notice, job=job, now=self.clock.now(), traceparent=traceparent)
         if notice.kind is NoticeKind.ORPHANED:
-            name = orphan_name(event.provider, notice.called.callback, notice.called.message_id)
-            await self.payloads.put(name, event_data(event))
+            called, now = notice.called, self.clock.now()
+            kept = returned_callback(called.provider, called.callback, called.message_id, now)
+            name = orphan_name(called.provider, called.callback, called.message_id)
+            said = replace(kept, data={**kept.data, "reason": notice.reason})
+            await self.payloads.put(name, event_data(said))
             _log.warning("callback.orphaned", extra={"event_id": event.id, "provider": event.provider})
         await self.outbox.publish(event)
 

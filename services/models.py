@@ -265,6 +265,17 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message in a dead-letter queue, and why it lies there."""
+
+    sequence_number: int
+    enqueued_at: datetime
+    reason: str
+    description: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """A request to a provider, ready to be sent."""
 

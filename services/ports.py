@@ -1,10 +1,20 @@
 """What the use cases need from the world. Any method may raise Unavailable; others it names."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.models import HttpAnswer, HttpRequest, Job, Ledger, Message, Pace, Stored, Version
+from services.models import (
+    DeadLetter,
+    HttpAnswer,
+    HttpRequest,
+    Job,
+    Ledger,
+    Message,
+    Pace,
+    Stored,
+    Version,
+)
 
 
 class JobStore(Protocol):
@@ -50,6 +60,26 @@ class MessageBus(Protocol):
 
     async def check(self) -> None:
         """See that the topic and the queue can be reached."""
+
+
+class DeadLetters(Protocol):
+    """The dead-letter queues, of a queue by its name and of a subscription as TOPIC/SUBSCRIPTION."""
+
+    def peek(self, entity: str) -> AsyncGenerator[DeadLetter]:
+        """Read them one after the other and leave them as they are; close what this returns."""
+
+    async def take(
+        self,
+        entity: str,
+        wanted: Callable[[DeadLetter], bool],
+        use: Callable[[DeadLetter], Awaitable[None]],
+        most: int,
+    ) -> int:
+        """Give what is wanted to `use`, at most so many, and remove each after it; return how many.
+
+        What `use` raises goes through, and its letter stays, as do all that are not wanted. Fewer than there
+        are come back if others have locked them, or too many that are not wanted lie before them.
+        """
 
 
 class PayloadStore(Protocol):

@@ -6,7 +6,6 @@ It reads no job: a callback that is faster than its start's own answer is nothin
 """
 
 import asyncio
-import base64
 import hashlib
 import json
 import logging
@@ -19,13 +18,15 @@ from services.errors import (
     CallerError,
     NotUnderstood,
     NotVerified,
+    OperatorError,
     ProviderError,
     Reason,
     Unavailable,
     stack_of,
 )
+from services.kept import DELIVERIES, Kept, write_kept
 from services.keys import Keys
-from services.messages import callback_event, delivery_id, unrecognised_event
+from services.messages import callback_event, unrecognised_event
 from services.models import Callback, Delivery, HttpRequest
 from services.outbox import Outbox
 from services.ports import Clock, HttpSender, PayloadStore
@@ -41,15 +42,10 @@ from services.secrets import Secrets
 from services.senders import is_allowed
 from services.signatures.scheme import Scheme
 
-DELIVERIES = "deliveries/"
 HANDSHAKES = "handshakes/"
 HANDED_OVER_A_DAY = 10
 CONFIRM_BUDGET = timedelta(seconds=5)
 PRUNE_BATCH = 200
-# The host tells the address that was called in `x-original-url`, and our token is in it.
-_PRIVATE_HEADERS = frozenset(
-    {"authorization", "cookie", "proxy-authorization", "x-functions-key", "x-original-url"}
-)
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +86,23 @@ class ReceiveWebhook:
                 return provider.handshake.refusal
             raise
 
+    def read_again(self, kept: Kept) -> tuple[Callback, ...]:
+        """Read a kept delivery with today's code; raises NotUnderstood, or OperatorError if nobody can."""
+        provider = self.providers.get(kept.provider)
+        if provider is None:
+            raise OperatorError(f"{kept.provider} is not in PROVIDERS, so nobody can read its deliveries")
+        return _callbacks(provider, kept.delivery, kept.job_id)
+
+    async def replay(self, kept: Kept) -> tuple[Callback, ...]:
+        """Publish what a kept delivery says to today's code, under the ids that it had or would have had.
+
+        Its signature was verified before it was kept, and is not again: its secret may have changed since,
+        and its age has. Raises what `read_again` does, and Unavailable.
+        """
+        callbacks = self.read_again(kept)
+        await self._publish(self.providers[kept.provider], kept.delivery, callbacks, kept.job_id or "", None)
+        return callbacks
+
     async def prune(self) -> int:
         """Delete what was kept of deliveries and handshakes and is past its time; returns how many."""
         return await self._prune(DELIVERIES) + await self._prune(HANDSHAKES)
@@ -125,13 +138,9 @@ class ReceiveWebhook:
         address = token.job_id or "" if token else ""
         traceparent = token.traceparent if token and token.traceparent else traceparent
         try:
-            callbacks = tuple(_bind(callback, token) for callback in provider.read(delivery))
+            callbacks = _callbacks(provider, delivery, token.job_id if token else None)
         except NotUnderstood as error:
             await self._publish_unrecognised(provider, delivery, str(error), address, traceparent)
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not lose what a provider said
-            _log.error("delivery.not_read", extra={"provider": provider.name, "stack": stack_of(error)})
-            reason = "reading it failed: see the log"
-            await self._publish_unrecognised(provider, delivery, reason, address, traceparent)
         else:
             if self.keep_all:
                 await self._keep_if_possible(provider, delivery, address)
@@ -317,21 +326,8 @@ class ReceiveWebhook:
     async def _keep(self, provider: Provider, delivery: Delivery, address: str) -> str:
         name = provider.signing_secret
         secrets = await self.secrets.valid(name) if name else ()
-        document = {
-            "provider": provider.name,
-            "job_id": address or None,
-            "received_at": delivery.received_at.isoformat(),
-            "method": delivery.method,
-            "headers": {
-                header: value
-                for header, value in delivery.headers.items()
-                if header not in _PRIVATE_HEADERS and not any(secret in value for secret in secrets)
-            },
-            "body": base64.b64encode(delivery.body).decode(),
-        }
-        day = delivery.received_at.strftime("%Y-%m-%d")
-        name = f"{DELIVERIES}{day}/{delivery_id(provider.name, delivery, address)}.json"
-        return await self.payloads.put(name, json.dumps(document).encode())
+        kept = Kept(provider=provider.name, job_id=address or None, delivery=delivery)
+        return await self.payloads.put(kept.name, write_kept(kept, secrets))
 
 
 def needs_token(provider: Provider) -> bool:
@@ -354,10 +350,21 @@ def _without(token_text: str | None, delivery: Delivery) -> Delivery:
     return replace(delivery, headers=headers)
 
 
-def _bind(callback: Callback, token: tokens.Token | None) -> Callback:
-    """Hold a callback to the job that its address is for."""
-    if token is None or token.job_id is None:
+def _callbacks(provider: Provider, delivery: Delivery, job_id: str | None) -> tuple[Callback, ...]:
+    """Read a delivery; raises NotUnderstood, for a bug of ours must not lose what a provider said."""
+    try:
+        return tuple(_bind(callback, job_id) for callback in provider.read(delivery))
+    except NotUnderstood:
+        raise
+    except Exception as error:  # noqa: BLE001 - it goes on as what nobody understands
+        _log.error("delivery.not_read", extra={"provider": provider.name, "stack": stack_of(error)})
+        raise NotUnderstood("reading it failed: see the log") from None
+
+
+def _bind(callback: Callback, job_id: str | None) -> Callback:
+    """Hold a callback to the job that its address is for, if it is for one."""
+    if job_id is None:
         return callback
-    if callback.job_id is not None and callback.job_id != token.job_id:
+    if callback.job_id is not None and callback.job_id != job_id:
         raise NotUnderstood("the delivery names another job than its address is for")
-    return replace(callback, job_id=token.job_id)
+    return replace(callback, job_id=job_id)

@@ -208,8 +208,9 @@ class TablesJobStore:
                 return Ledger(accepted=before["accepted"], settled=before["settled"], open=len(names))
 
     async def _row_names(self, query: str, values: dict[str, Any]) -> AsyncIterator[str]:
-        async for entity in self._table.query_entities(query, parameters=values, select="RowKey"):
-            yield entity["RowKey"]
+        with suppress(ResourceNotFoundError):  # there is no table yet
+            async for entity in self._table.query_entities(query, parameters=values, select="RowKey"):
+                yield entity["RowKey"]
 
     async def _of_every_partition(self, ask: Callable[[str], Awaitable[T]]) -> list[T]:
         at_once = asyncio.Semaphore(_AT_ONCE)

@@ -190,8 +190,8 @@ async def test_a_link_is_no_job(store: JobStore) -> None:
 
 
 async def test_an_empty_store_has_counted_nothing(store: JobStore) -> None:
-    assert await store.ledger() == Ledger(accepted=0, settled=0, open=0)
     assert await store.overdue(LATER, 10) == []
+    assert await store.ledger() == Ledger(accepted=0, settled=0, open=0)
 
 
 async def test_the_ledger_counts_what_was_accepted_settled_and_is_open(store: JobStore) -> None:

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from services.bootstrap import JOBS_TABLE, PAYLOADS_CONTAINER
+from services.kept import DELIVERIES
 from services.messages import ORPHANS
 from services.outbox import SPOOL
-from services.receive import DELIVERIES, HANDSHAKES
+from services.receive import HANDSHAKES
 from tests.infra.bicep import Expression
 from tests.infra.template import INFRA, MAIN, MODULES, PARAMETERS, ROOT, body
 
