@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     address.add_argument("provider", metavar="NAME")
     address.set_defaults(run=_address)
 
+    doctor = commands.add_parser("doctor", help="say what is missing: secrets, parts, addresses, the clock")
+    doctor.set_defaults(run=_doctor)
+
     audit = commands.add_parser("audit", help="count all jobs, and wake those that nothing else will")
     audit.add_argument("--dry-run", action="store_true", help="only say what is overdue")
     audit.set_defaults(run=_audit)
@@ -109,6 +112,13 @@ async def _run(arguments: argparse.Namespace) -> int:
 async def _address(hookbus: Hookbus, arguments: argparse.Namespace) -> int:
     print(await hookbus.address(arguments.provider))
     return 0
+
+
+async def _doctor(hookbus: Hookbus, _: argparse.Namespace) -> int:
+    found = await hookbus.doctor()
+    for one in found:
+        print(f"{'ok  ' if one.well else 'MEND'}  {one.about}: {one.said}")
+    return 0 if all(one.well for one in found) else 1
 
 
 async def _audit(hookbus: Hookbus, arguments: argparse.Namespace) -> int:

@@ -8,11 +8,10 @@ import asyncio
 import logging
 import random
 import secrets as randomness
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -26,20 +25,19 @@ from services.advance import AdvanceJob
 from services.api import Api
 from services.attempt import Attempt
 from services.audit import Audit
-from services.errors import NotVerified, OperatorError
+from services.doctor import Doctor, is_handed_over, secrets_needed
+from services.errors import OperatorError
 from services.jobs import Jobs
 from services.keys import Keys
-from services.models import Delivery
 from services.operator import BindOrphans, ReplayDeliveries, ReviveDeadLetters
 from services.outbox import Outbox
 from services.pace import Paces
 from services.ports import DeadLetters, JobStore, MessageBus, PayloadStore, SecretSource
 from services.providers import providers
 from services.providers.base import CallbackAddress, Provider
-from services.receive import ReceiveWebhook, handshake_secret, needs_token
+from services.receive import ReceiveWebhook, needs_token
 from services.secrets import Secrets
 from services.settings import Settings, provider_names, provider_options, read_settings
-from services.signatures.scheme import Scheme
 from services.start import StartJob
 
 if TYPE_CHECKING:
@@ -50,9 +48,6 @@ QUEUE = "job-inbox"
 INBOX = f"{TOPIC}/inbox"
 """The subscription that forwards to the queue; what it cannot forward is a dead letter of its own."""
 JOBS_TABLE = "jobs"
-_NO_DELIVERY = Delivery(
-    method="POST", url="", headers={}, body=b"", received_at=datetime(1970, 1, 1, tzinfo=UTC)
-)
 PAYLOADS_CONTAINER = "hookbus"
 
 
@@ -73,6 +68,7 @@ class Hookbus:
     dead_letters: ReviveDeadLetters
     deliveries: ReplayDeliveries
     orphans: BindOrphans
+    doctor: Doctor
     parts: Sequence[object]
 
     async def close(self) -> None:
@@ -94,7 +90,7 @@ class Hookbus:
         if provider is None or provider.callback_address is not CallbackAddress.ACCOUNT:
             raise OperatorError(f"{name} has no address to set up: it is not in PROVIDERS, or gets one a job")
         address = f"{self.api.public_url}/api/webhooks/{name}"
-        if not (needs_token(provider) or _is_handed_over(provider)):
+        if not (needs_token(provider) or is_handed_over(provider)):
             return address
         key = await self.receive.secrets.newest(tokens.KEY_NAME)
         return f"{address}/{tokens.mint(tokens.Token(provider=name), key)}"
@@ -166,6 +162,16 @@ def build(values: Mapping[str, str]) -> Hookbus:
         ),
         deliveries=ReplayDeliveries(receive=receive),
         orphans=BindOrphans(jobs=jobs),
+        doctor=Doctor(
+            providers=registry,
+            source=source,
+            store=store,
+            payloads=payloads,
+            bus=bus,
+            sender=sender,
+            clock=clock,
+            public_url=settings.public_url,
+        ),
         parts=(bus, payloads, store, source, sender, identity),
     )
 
@@ -191,61 +197,14 @@ def _read(values: Mapping[str, str]) -> tuple[Settings, Mapping[str, Provider]]:
 
 def _wrong_secrets(registry: Mapping[str, Provider], values: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
-
-    def check(name: str, meaning: str, usable: Callable[[str], bool]) -> None:
-        value = values.get(variable(name), "")
+    for need in secrets_needed(registry.values()):
+        value = values.get(variable(need.name), "")
         if not value.strip():
-            problems.append(f"{variable(name)} is missing: {meaning}")
-        elif not usable(value):
-            problems.append(f"{variable(name)} cannot be used as it is: {meaning}")
-
-    check(
-        tokens.KEY_NAME,
-        f"at least {tokens.MIN_KEY_LENGTH} characters, signs callback addresses",
-        lambda value: len(value) >= tokens.MIN_KEY_LENGTH,
-    )
-    for provider in registry.values():
-        if provider.api_key:
-            usable = partial(_is_exchanged_by, provider) if provider.access else _fits_a_header
-            check(provider.api_key, f"the API key that {provider.name} gave you", usable)
-        secret = provider.signing_secret
-        if secret and _is_handed_over(provider) and not values.get(variable(secret)):
-            secret = None  # it comes with the handshake
-        if provider.scheme and secret:
-            meaning = f"what {provider.name} signs its webhooks with, as it shows it"
-            check(secret, meaning, partial(_is_read_by, provider.scheme))
-        if provider.handshake and provider.handshake.secret:
-            meaning = f"what {provider.name} is to show when it asks whose address this is"
-            check(handshake_secret(provider, provider.handshake), meaning, _fits_a_header)
+            if not (need.later and not value):
+                problems.append(f"{variable(need.name)} is missing: {need.meaning}")
+        elif not need.usable(value):
+            problems.append(f"{variable(need.name)} cannot be used as it is: {need.meaning}")
     return problems
-
-
-def _is_handed_over(provider: Provider) -> bool:
-    """Tell whether the signing secret comes from the provider, once it knows our address."""
-    return provider.handshake is not None and provider.handshake.hands_over
-
-
-def _fits_a_header(value: str) -> bool:
-    return value.isascii() and value.isprintable() and " " not in value
-
-
-def _is_exchanged_by(provider: Provider, key: str) -> bool:
-    try:
-        if provider.access:
-            provider.access.request(provider.api_url, key, _NO_DELIVERY.received_at)
-    except OperatorError:
-        return False
-    return True
-
-
-def _is_read_by(scheme: Scheme, secret: str) -> bool:
-    try:
-        scheme.verify(_NO_DELIVERY, [secret], _NO_DELIVERY.received_at)
-    except OperatorError:
-        return False
-    except NotVerified:
-        pass
-    return True
 
 
 @contextmanager
