@@ -18,6 +18,7 @@ from services.lifecycle import (
     Call,
     Called,
     Happened,
+    Held,
     Lost,
     Notice,
     NoticeKind,
@@ -77,7 +78,7 @@ class Jobs:
 
     async def move(self, stored: Stored, happened: Happened) -> Job:
         """Apply what happened to a job just loaded; a lost compare-and-set decides again on the new row."""
-        woken_by = happened.number if isinstance(happened, Ticked) else 0
+        first, woken_by = happened, happened.number if isinstance(happened, Ticked) else 0
         for _ in range(MAX_CONFLICTS):
             if isinstance(happened, Ticked) and woken_by < stored.job.tick:
                 return stored.job  # another tick waits in its place
@@ -103,6 +104,8 @@ class Jobs:
                 stored = Stored(job=step.job, version=version)
             except VersionConflict:
                 stored = await self._reload(stored.job.id)
+                if isinstance(happened, Held):
+                    happened = first  # the row may have moved past its start
         raise Unavailable("a job changes too often to be saved")
 
     async def start(self, job: Job) -> Answered | Refused | PutOff | Lost:

@@ -10,7 +10,7 @@ import pytest
 from services.adapters.memory import ManualClock, MemoryJobStore
 from services.errors import AnswerLost, NotSent, Unavailable, VersionConflict
 from services.lifecycle import Answered, Held, Lost, PutOff, Refused, Trouble
-from services.models import Failure, HttpAnswer, HttpRequest, Pace, Status, Version
+from services.models import Failure, HttpAnswer, HttpRequest, Job, Pace, Status, Version
 from services.pace import Paces, ask_turn, note_trouble
 from services.providers.base import RateLimit, Started
 from tests.unit.conftest import ACME, NOW, WORK, World, answer, answer_by_itself, said
@@ -358,3 +358,27 @@ async def test_a_rate_limit_spaces_starts_out_and_loses_none(world: World) -> No
     assert len(moments) == 6
     await world.run_until(NOW + timedelta(minutes=2))
     assert moments[6:] == [NOW + n * SECOND for n in range(1, 25)]
+
+
+async def test_a_start_that_is_held_while_its_job_moves_on_is_decided_anew(world: World) -> None:
+    class Overtaken(MemoryJobStore):
+        overtaken = False
+
+        async def save(self, job: Job, version: Version) -> Version:
+            if job.history[-1].event == "start.held" and not self.overtaken:
+                self.overtaken = True
+                stored = await self.load(job.id)
+                assert stored is not None
+                await super().save(replace(stored.job, status=Status.RUNNING), version)
+            return await super().save(job, version)
+
+    world.store = Overtaken()
+    world.__post_init__()
+    provider_that(world, answer({}, 429, retry_after="600"))
+    await world.start()
+    job_id = said(await world.start(prefer="respond-async"))["id"]
+    await world.run_until(NOW + timedelta(minutes=5))
+    job = await world.job(job_id)
+    assert (job.status, job.tick_at) == (Status.RUNNING, job.deadline_at)
+    await world.run_until(NOW + timedelta(hours=2))
+    assert (await world.job(job_id)).status is Status.EXPIRED
