@@ -39,8 +39,9 @@ infra: .venv-infra/ready  ## the deployment's template, by checkov's policies an
 	.venv-infra/bin/python -m tests.infra.properties
 	.venv-infra/bin/python -m tests.infra.policies
 
-bench: .venv/ready  ## what the Service Bus emulator can carry; about a minute
+bench: .venv/ready  ## what the Service Bus emulator can carry, and what a refusal costs; about a minute
 	@$(BIN)/python -m bench.servicebus
+	@$(BIN)/python -m bench.refusals
 
 lock: .venv/ready  ## pin what requirements-dev.in resolves to today
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url \

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from services.bootstrap import INBOX, QUEUE, Hookbus, build
+from services.captures import read_moment
 from services.errors import HookbusError, NotUnderstood, OperatorError
 from services.kept import Kept
 from services.models import Callback, DeadLetter
 from services.operator import Like
+from services.verify import Verify
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     bind.add_argument("orphan", metavar="ORPHAN", help="as `orphans` lists it")
     bind.add_argument("job", metavar="JOB")
     bind.set_defaults(run=_bind)
+
+    check = commands.add_parser("verify", help="say whether a captured delivery verifies, and why not")
+    check.add_argument("provider")
+    check.add_argument("file", type=Path, help="a HAR, a curl command, raw HTTP, or a delivery as it is kept")
+    check.add_argument("--at", type=read_moment, help="the time to check it at; else when it was captured")
+    check.add_argument("--url", help="the address that the provider called; else PUBLIC_URL and its path")
+    check.add_argument("--secret", action="append", default=[], help="the name of one more secret to try")
+    check.set_defaults(run=_verify)
     return parser
 
 
@@ -262,6 +272,19 @@ def _count(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text[:9]) > 0:
         return int(text[:9])
     raise argparse.ArgumentTypeError("must be a whole number from 1")
+
+
+async def _verify(hookbus: Hookbus, arguments: argparse.Namespace) -> int:
+    verify = Verify(receive=hookbus.receive, public_url=hookbus.api.public_url)
+    try:
+        document = arguments.file.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{arguments.file} cannot be read: {error.strerror}") from None
+    verdict = await verify(
+        arguments.provider, document, at=arguments.at, url=arguments.url, more_secrets=arguments.secret
+    )
+    print("\n".join(verdict.lines))
+    return 0 if verdict.verified else 1
 
 
 def _local_settings() -> Mapping[str, str]:

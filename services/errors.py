@@ -67,12 +67,48 @@ class Reason(StrEnum):
     EXPIRED_TOKEN = "expired_token"
 
 
-class NotVerified(HookbusError):
-    """A delivery's signature, age or token does not hold."""
+class Why(StrEnum):
+    """What made a delivery be refused, as trying shows: the closed list that is logged beside the reason.
 
-    def __init__(self, reason: Reason) -> None:
+    A `BODY_…` names what has happened to the body on its way.
+    """
+
+    UNSIGNED = "unsigned"
+    MISSING_HEADER = "missing_header"
+    OTHER_SENDER = "other_sender"
+    OTHER_SCHEME = "other_scheme"
+    OTHER_PROVIDER = "other_provider"
+    OTHER_SECRET = "other_secret"
+    WRONG_SECRET = "wrong_secret"
+    SECRET_FORM = "secret_form"
+    SIGNATURE_FORM = "signature_form"
+    BODY_REWRITTEN = "body_rewritten"
+    BODY_LINE_ENDS = "body_line_ends"
+    BODY_RECODED = "body_recoded"
+    BODY_COMPRESSED = "body_compressed"
+    BODY_DECOMPRESSED = "body_decompressed"
+    BODY_WRAPPED = "body_wrapped"
+    BODY_EMPTY = "body_empty"
+    BODY_ALTERED = "body_altered"
+    WRONG_URL = "wrong_url"
+    CLOCK_SKEW = "clock_skew"
+    WRONG_ADDRESS = "wrong_address"
+    WRONG_SENDER = "wrong_sender"
+    HANDSHAKE = "handshake"
+    NOT_TRIED = "not_tried"
+    NOTHING_FOUND = "nothing_found"
+
+
+class NotVerified(HookbusError):
+    """A delivery's signature, age or token does not hold.
+
+    `age` says of one that is too old or too new how old that is; it is negative for a time yet to come.
+    """
+
+    def __init__(self, reason: Reason, *, age: timedelta | None = None) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.age = age
 
 
 class NotUnderstood(HookbusError):

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.errors import AnswerLost, NotSent, NotVerified, Reason, Unavailable
+from services.errors import AnswerLost, NotSent, NotVerified, OperatorError, Reason, Unavailable
 from services.models import Delivery, HttpRequest
 from services.ports import Clock, HttpSender
 from services.providers.base import Provider
 from services.secrets import Secrets
+from services.signatures.scheme import KeySource
 
 LIFETIME = timedelta(hours=1)
 # https://docs.fal.ai/model-apis/model-endpoints/webhooks#verifying-your-webhook: at most 24 hours
@@ -76,15 +77,25 @@ class Keys:
             raise Unavailable("the sender's public keys cannot be had", retry_after=INTERVAL)
         return kept.documents if kept else ()
 
+    def at_hand(self, provider: Provider, delivery: Delivery) -> Sequence[bytes]:
+        """Return the documents that were heard of last, without asking for any."""
+        source = provider.scheme.key_source if provider.scheme else None
+        api_keys = self.secrets.at_hand(provider.api_key) if provider.api_key else ("",)
+        if source is None or not api_keys:
+            return ()
+        try:
+            kept = self._kept.get(_name_of(_request(source, delivery, api_keys[0])))
+        except (NotVerified, OperatorError):
+            return ()
+        return kept.documents if kept else ()
+
     async def _at_most(self, provider: Provider, delivery: Delivery, age: timedelta) -> _Kept | None:
         source = provider.scheme.key_source if provider.scheme else None
         if source is None:
             return None
         api_key = await self.secrets.newest(provider.api_key) if provider.api_key else ""
-        request = source.request(delivery, api_key)
-        if not request.url.startswith("https://") or not source.address.fullmatch(request.url):
-            raise NotVerified(Reason.UNTRUSTED_KEY)
-        name = hashlib.sha256(f"{request.method} {request.url} ".encode() + request.body).digest()
+        request = _request(source, delivery, api_key)
+        name = _name_of(request)
         kept = self._fresh(name, age)
         if kept is None:
             async with self._locks.setdefault(provider.name, asyncio.Lock()):
@@ -142,3 +153,14 @@ class Keys:
             return (answer.body,)
         _log.warning("keys.not_given", extra={"provider": provider.name, "status": answer.status})
         return () if answer.status in _NO_SUCH_KEY else None
+
+
+def _request(source: KeySource, delivery: Delivery, api_key: str) -> HttpRequest:
+    request = source.request(delivery, api_key)
+    if not request.url.startswith("https://") or not source.address.fullmatch(request.url):
+        raise NotVerified(Reason.UNTRUSTED_KEY)
+    return request
+
+
+def _name_of(request: HttpRequest) -> bytes:
+    return hashlib.sha256(f"{request.method} {request.url} ".encode() + request.body).digest()

@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from services import tokens
 from services.errors import (
@@ -22,6 +23,7 @@ from services.errors import (
     ProviderError,
     Reason,
     Unavailable,
+    Why,
     stack_of,
 )
 from services.kept import DELIVERIES, Kept, write_kept
@@ -37,6 +39,16 @@ from services.providers.base import (
     Handshaken,
     Provider,
     WebhookAnswer,
+)
+from services.refusals import (
+    ON_THE_WAY,
+    SHARED_SECRETS,
+    Finding,
+    Known,
+    Limits,
+    Refusals,
+    find_why,
+    plain_why,
 )
 from services.secrets import Secrets
 from services.senders import is_allowed
@@ -65,6 +77,7 @@ class ReceiveWebhook:
     keep_all: bool = False
     keep_for: timedelta = timedelta(days=30)
     hops: int = 1
+    refusals: Refusals = field(default_factory=Refusals)
 
     async def __call__(
         self,
@@ -81,7 +94,7 @@ class ReceiveWebhook:
         try:
             return await self._take(provider, token_text, delivery, traceparent)
         except NotVerified as error:
-            _log.warning("delivery.refused", extra={"provider": provider.name, "reason": error.reason.value})
+            self._tell_of(provider, delivery, error)
             if provider.handshake and provider.handshake.refusal:
                 return provider.handshake.refusal
             raise
@@ -103,6 +116,44 @@ class ReceiveWebhook:
         await self._publish(self.providers[kept.provider], kept.delivery, callbacks, kept.job_id or "", None)
         return callbacks
 
+    async def check(
+        self, provider: Provider, token_text: str | None, delivery: Delivery, *, addressed: bool = True
+    ) -> tokens.Token | None:
+        """Check a delivery's form, token and signature; raises CallerError, NotVerified or Unavailable.
+
+        One that is not `addressed` was kept without the address it came to: no token can be asked for.
+        """
+        self._check_form(provider, delivery, self._most_bytes(provider, token_text))
+        token = await self._check_token(provider, token_text) if addressed else None
+        await self._check_signature(provider, delivery)
+        return token
+
+    def find_why(
+        self,
+        provider: Provider,
+        delivery: Delivery,
+        refused: NotVerified,
+        *,
+        limits: Limits = ON_THE_WAY,
+        schemes: Mapping[str, Scheme] = SHARED_SECRETS,
+        more_secrets: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> Finding:
+        """Find out why a delivery was refused, with the secrets and keys at hand."""
+        at_hand = self.secrets.at_hand
+        known = Known(
+            scheme=provider.scheme,
+            secrets=at_hand(provider.signing_secret) if provider.signing_secret else (),
+            keys=self.keys.at_hand(provider, delivery),
+            others={
+                name: (one.scheme, at_hand(one.signing_secret) if one.signing_secret else ())
+                for name, one in self.providers.items()
+                if one.name != provider.name and one.scheme
+            },
+            more_secrets=more_secrets,
+            schemes=schemes,
+        )
+        return find_why(refused, delivery, known, self.clock.now(), limits)
+
     async def prune(self) -> int:
         """Delete what was kept of deliveries and handshakes and is past its time; returns how many."""
         return await self._prune(DELIVERIES) + await self._prune(HANDSHAKES)
@@ -118,15 +169,26 @@ class ReceiveWebhook:
             if shaken:
                 token = await self._read_token(provider, token_text) if token_text else None
                 return await self._complete(provider, shaken, token)
-        self._check_form(provider, delivery, self._most_bytes(provider, token_text))
-        token = await self._check_token(provider, token_text)
-        await self._check_signature(provider, delivery)
+        token = await self.check(provider, token_text, delivery)
+        self.refusals.end(provider.name)
         if handshake and handshake.signed:
             shaken = await self._shake(provider, handshake, delivery)
             if shaken:
                 return await self._complete(provider, shaken, token)
         await self._read(provider, _without(token_text, delivery), token, traceparent)
         return provider.answer
+
+    def _tell_of(self, provider: Provider, delivery: Delivery, refused: NotVerified) -> None:
+        found = plain_why(refused, delivery) or Finding(why=Why.NOT_TRIED)
+        if found.why is Why.NOT_TRIED and self.refusals.may_look(provider.name, self.clock.now()):
+            try:
+                found = self.find_why(provider, delivery, refused)
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not change the answer
+                _log.error("refusals.failed", extra={"provider": provider.name, "stack": stack_of(error)})
+        told = {"provider": provider.name, "why": found.why.value, "detail": found.detail}
+        _log.warning("delivery.refused", extra={**told, "reason": refused.reason.value})
+        if count := self.refusals.count(provider.name):
+            _log.warning("refusals.in_a_row", extra={**told, "count": count})
 
     async def _read(
         self,

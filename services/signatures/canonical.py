@@ -63,6 +63,10 @@ class Inngest(Keyed):
         """Name a delivery by its body's canonical form: blanks and order are not signed."""
         return hashlib.sha256(_canonical(delivery.body)).hexdigest()
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.signature_header,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contentful(Keyed):
@@ -93,6 +97,10 @@ class Contentful(Keyed):
         delivery = with_headers(delivery, signed)
         signature = self.write(secret, _request(delivery, names))
         return with_headers(delivery, {"x-contentful-signature": signature})
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return ("x-contentful-signature", *_ALWAYS_SIGNED)
 
 
 def _without_prefix(secret: str) -> str:

@@ -66,6 +66,13 @@ _SNS_ADDRESS = re.compile(
 _PAYPAL_ADDRESS = re.compile(
     r"https://api(-m)?(\.sandbox)?\.paypal\.com/v1/notifications/certs/CERT-[0-9A-Za-z_-]{1,64}", re.ASCII
 )
+_TRANSMISSION_HEADERS = (
+    "paypal-transmission-sig",
+    "paypal-auth-algo",
+    "paypal-cert-url",
+    "paypal-transmission-time",
+    "paypal-transmission-id",
+)
 _NO_BAR = re.compile(r"[!-{}~]{1,128}", re.ASCII)  # a bar divides what PayPal signs
 
 
@@ -193,6 +200,10 @@ class PayPalTransmissions(Declared):
     def event_id(self, delivery: Delivery) -> str:
         """Name a delivery by its transmission: the event's own id is not truly signed."""
         return header(delivery, "paypal-transmission-id")
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return _TRANSMISSION_HEADERS
 
 
 # https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html

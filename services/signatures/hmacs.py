@@ -166,17 +166,17 @@ class Hmac(Declared):
         usable = usable_keys(secrets, self.key_form)
         other = [read_key(secret, self.other_key_form) for secret in secrets if self.other_key_form]
         self._check_further_headers(delivery)
-        refused = []
+        refused: list[NotVerified] = []
         for claim in self._claims(delivery):
             try:
                 self._check(delivery, claim, [*usable, *filter(None, other)], now)
             except NotVerified as error:
-                refused.append(error.reason)
+                refused.append(error)
             else:
                 return
-        if Reason.WRONG_SIGNATURE in refused:
+        if any(error.reason is Reason.WRONG_SIGNATURE for error in refused):
             raise not_signed(usable, secrets)
-        raise NotVerified(refused[0])
+        raise refused[0]
 
     def sign(self, delivery: Delivery, secret: str, now: datetime) -> Delivery:
         """Add the signature's headers, and the timestamp to a JSON body if it stands there.
@@ -205,6 +205,18 @@ class Hmac(Declared):
         if self.id_header:
             return self._header(delivery, self.id_header)
         return Declared.event_id(self, delivery)
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        names = (self.signature_header, self.timestamp_header, self.id_header, *self.further_headers)
+        return tuple(filter(None, names))
+
+    def lacks(self, delivery: Delivery) -> Sequence[str]:
+        """Name the headers that every signed delivery has, under none of their names here."""
+        there = {name for name, value in delivery.headers.items() if value}
+        if there.intersection(self.more_signature_headers):
+            there.add(self.signature_header)
+        return [name for name in self.headers if not there & {name, self.header_aliases.get(name)}]
 
     def _header(self, delivery: Delivery, name: str) -> str:
         return header(delivery, name) or header(delivery, self.header_aliases.get(name, ""))

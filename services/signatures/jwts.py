@@ -140,6 +140,10 @@ class Jwt(Declared):
         name = _object(self._token(delivery).claims).get("jti")
         return name if isinstance(name, str) and name else Declared.event_id(self, delivery)
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.signature_header,)
+
     def _usable(self, secrets: Sequence[str]) -> list[tuple[bytes, str | None]]:
         """Read the secrets as keys with their issuers; raises OperatorError if none can be used."""
         if not self.issuer_in_secret:
@@ -187,9 +191,9 @@ class Jwt(Declared):
                 raise NotVerified(Reason.NO_TIMESTAMP if name in _TIMES else Reason.MALFORMED_SIGNATURE)
         times = {name: _time(claims[name]) for name in _TIMES if name in claims}
         if "exp" in times and times["exp"] <= now - self.leeway:
-            raise NotVerified(Reason.TOO_OLD)
+            raise NotVerified(Reason.TOO_OLD, age=now - times["exp"])
         if "nbf" in times and times["nbf"] > now + self.leeway:
-            raise NotVerified(Reason.TOO_NEW)
+            raise NotVerified(Reason.TOO_NEW, age=now - times["nbf"])
         if "iat" in times:
             check_age(times["iat"], now, past=self.past, future=self.future)
 

@@ -176,7 +176,8 @@ def check_age(sent_at: datetime, now: datetime, *, past: timedelta, future: time
 
     Ask only of what is truly signed, so that TOO_OLD and TOO_NEW are said of nothing else.
     """
-    if now - sent_at > past:
-        raise NotVerified(Reason.TOO_OLD)
-    if sent_at - now > future:
-        raise NotVerified(Reason.TOO_NEW)
+    age = now - sent_at
+    if age > past:
+        raise NotVerified(Reason.TOO_OLD, age=age)
+    if -age > future:
+        raise NotVerified(Reason.TOO_NEW, age=age)

@@ -125,6 +125,10 @@ class PublicKeys(Declared):
             return delivery.headers[self.id_header]
         return Declared.event_id(self, delivery)
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.signature_header, self.timestamp_header, *self.signed_headers)
+
     def _usable(self, secrets: Sequence[str]) -> list[tuple[bytes, PublicKey]]:
         raw = (read_key(secret, self.key_form) for secret in secrets)
         usable = [(one, key) for one in raw if one and (key := _load(one, self.kind))]

@@ -57,6 +57,9 @@ class Scheme(Protocol):
     def event_id(self, delivery: Delivery) -> str:
         """Name a verified delivery by bytes that its signature covers: equal names are the same news."""
 
+    def lacks(self, delivery: Delivery) -> Sequence[str]:
+        """Name the headers that every signed delivery has, and this one has not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
@@ -68,3 +71,12 @@ class Declared:
     def event_id(self, delivery: Delivery) -> str:
         """Name a delivery by its body."""
         return hashlib.sha256(delivery.body).hexdigest()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headers of every signed delivery; none where the signature lies in the body."""
+        return ()
+
+    def lacks(self, delivery: Delivery) -> Sequence[str]:
+        """Name the headers that every signed delivery has, and this one has not."""
+        return [name for name in self.headers if not delivery.headers.get(name)]

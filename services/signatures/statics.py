@@ -52,6 +52,10 @@ class HeaderToken(Declared):
         usable_keys([secret], KeyForm.TEXT)
         return with_headers(delivery, {self.signature_header: secret})
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.signature_header,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasicToken(Declared):
@@ -81,6 +85,10 @@ class BasicToken(Declared):
         (credentials,) = _credentials([secret])
         token = write_digest(credentials, Encoding.BASE64)
         return with_headers(delivery, {"authorization": f"Basic {token}"})
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return ("authorization",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,10 @@ class Twilio(Keyed):
         """Name a delivery by what is signed: its address without port, and its sorted fields."""
         return hashlib.sha256(self._contents(delivery)[0]).hexdigest()
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.signature_header, self.settings_header)))
+
     def _contents(self, delivery: Delivery) -> tuple[bytes, ...]:
         hashes = _body_hashes(delivery.url)
         if len(hashes) > 1:

@@ -139,6 +139,9 @@ class Sourced:
     def event_id(self, _: Delivery) -> str:
         return ""
 
+    def lacks(self, _: Delivery) -> list[str]:
+        return []
+
 
 async def test_the_providers_api_key_goes_along() -> None:
     world = World()
@@ -442,3 +445,42 @@ async def test_do_not_show_in_a_repr() -> None:
     await world.found()
     assert "hush" not in repr(world.keys)
     assert "hush" not in repr(world.keys._kept)
+
+
+class TestAtHand:
+    """What was heard of last, for who must not ask."""
+
+    async def test_are_what_was_heard_and_stay_so(self) -> None:
+        world = World()
+        assert world.keys.at_hand(FAL, ANY) == ()
+        await world.found()
+        world.clock.advance(timedelta(days=9))
+        assert world.keys.at_hand(FAL, ANY) == (b"first",)
+        assert world.asked == 1
+
+    async def test_are_those_that_the_delivery_names(self) -> None:
+        world = World()
+        await world.found(SNS, certificate(1))
+        assert world.keys.at_hand(SNS, certificate(1)) == (b"first",)
+        assert world.keys.at_hand(SNS, certificate(2)) == ()
+
+    def test_are_none_where_the_operator_sets_them(self) -> None:
+        assert World().keys.at_hand(replace(ACME, scheme=STRIPE, api_key=None), ANY) == ()
+
+    async def test_are_none_while_the_api_key_that_asks_for_them_is_not_at_hand(self) -> None:
+        world = World()
+        assert world.keys.at_hand(FAL, ANY) == ()
+        assert world.vault.fetches == []
+        without = replace(FAL, api_key=None)
+        await world.found(without)
+        assert world.keys.at_hand(without, ANY) == (b"first",)
+
+    def test_are_none_for_a_delivery_that_names_no_key_of_the_senders(self) -> None:
+        nameless = replace(ANY, body=b"{}")
+        assert World().keys.at_hand(replace(SNS, api_key=None), nameless) == ()
+
+    async def test_are_none_with_an_api_key_that_cannot_be_used(self) -> None:
+        world = World()
+        world.vault.versions["acme-api-key"] = ("no colon",)
+        await world.keys.secrets.valid("acme-api-key")
+        assert world.keys.at_hand(replace(FAL, scheme=JWTS["plaid"]), ANY) == ()

@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services import tokens
 from services.api import Request, Response
-from services.errors import AnswerLost, NotSent, NotVerified, Reason
+from services.errors import AnswerLost, NotSent, NotVerified, Reason, Why
 from services.handshakes import HANDSHAKES
 from services.models import Callback, Delivery, HttpAnswer
 from services.providers import BUILT_IN, built_in
 from services.providers.base import CallbackAddress, Provider
+from services.refusals import Finding, Known
 from services.signatures.catalogue import SCHEMES
 from tests.unit.conftest import ACCOUNT as ACCOUNT_PROVIDER
 from tests.unit.conftest import KEY, NOW, PREVIOUS_SECRET, SECRET, World, request, said
@@ -1045,3 +1046,163 @@ async def test_deliveries_are_kept_raw_on_request_without_credentials_and_until_
         await world.payloads.put(f"deliveries/2026-02-01/{number}", b"")
     assert await world.receive.prune() == 451
     assert await world.payloads.names("deliveries/", 10) == []
+
+
+class TestWhyItWasRefused:
+    """What is logged beside the reason; the answer knows nothing of it."""
+
+    async def test_is_logged_beside_the_reason(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        await world.deliver(
+            b'{"id":"x_1"}', address=ACCOUNT, change=in_body(b'{"id":"x_1"}', b'{"id": "x_1"}')
+        )
+        assert refusals(caplog) == [("account", "wrong_signature", "body_rewritten", "compact")]
+
+    async def test_changes_nothing_of_the_answer(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        changes: Sequence[Callable[[Delivery], Delivery]] = [
+            in_body(b'{"id":"x_1"}', b'{"id": "x_1"}'),
+            in_body(b'{"id":"x_1"}', b'{"id":"x_2"}'),
+            with_headers(webhook_id=None),
+            with_headers(webhook_id=None, webhook_signature=None, webhook_timestamp=None),
+            lambda delivery: replace(delivery, body=b""),
+        ]
+        answers = [await world.deliver(b'{"id":"x_1"}', address=ACCOUNT, change=one) for one in changes]
+        assert [why for _, _, why, _ in refusals(caplog)] == [
+            "body_rewritten",
+            "wrong_secret",
+            "missing_header",
+            "unsigned",
+            "body_empty",
+        ]
+        assert all(answer == answers[0] for answer in answers)
+
+    async def test_is_looked_into_ten_times_a_minute(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(12):
+            await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+        world.clock.advance(timedelta(minutes=1))
+        await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+        whys = [why for _, _, why, _ in refusals(caplog)]
+        assert whys == ["wrong_secret"] * 10 + ["not_tried"] * 2 + ["wrong_secret"]
+
+    async def test_that_needs_no_trying_uses_up_no_looks(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(12):
+            await world.deliver(DONE, address=f"{ACCOUNT}/x.y")
+        await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+        assert [why for _, _, why, _ in refusals(caplog)] == ["wrong_address"] * 12 + ["wrong_secret"]
+
+    async def test_is_another_providers_where_its_secret_is_at_hand(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        add(world, "shopify", name="shop", secret="shop-secret")
+        body = b'{"id":"x_1"}'
+        bare = Delivery(method="POST", url=ACCOUNT, headers={}, body=body, received_at=NOW)
+        signed = SCHEMES["shopify"].sign(bare, "shop-secret", NOW)
+        await world.deliver(body, address=ACCOUNT, change=lambda _: signed)
+        await world.receive.secrets.valid("shop-signing-secret")
+        await world.deliver(body, address=ACCOUNT, change=lambda _: signed)
+        assert [(why, detail) for _, _, why, detail in refusals(caplog)] == [
+            ("other_sender", "shop"),
+            ("other_provider", "shop"),
+        ]
+
+    async def test_is_looked_for_at_all_other_providers_that_sign(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        others: list[str] = []
+
+        def note(_: NotVerified, __: Delivery, known: Known, *___: object) -> Finding:
+            others.extend(known.others)
+            return Finding(why=Why.WRONG_SECRET)
+
+        monkeypatch.setattr("services.receive.find_why", note)
+        await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+        assert others == ["acme", "open", "asked", "searched", "guarded"]
+
+    async def test_asks_neither_the_vault_nor_a_sender_for_anything(self, world: World) -> None:
+        add(world, "shopify", secret="shop-secret")
+        await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+        assert world.vault.fetches == ["acme-signing-secret"]
+        assert world.sender.requests == []
+
+    async def test_is_tried_with_the_public_keys_at_hand(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.receive.providers["fal"] = built_in("fal")  # type: ignore[index] # a dict
+        world.vault.versions["fal-api-key"] = ("key-1",)
+        key = Ed25519PrivateKey.generate()
+        world.answers = [key_set(key)]
+        expires = NOW + timedelta(hours=1)
+        token = tokens.mint(tokens.Token(job_id="job_a", provider="fal", expires_at=expires), KEY)
+        url = f"https://hooks.example/api/webhooks/fal/{token}"
+        bare = Delivery(method="POST", url=url, headers=FAL, body=b'{"a":1}', received_at=NOW)
+        signed = SCHEMES["fal"].sign(bare, pem(key), NOW)
+        await world.api.receive_webhook(
+            Request(method="POST", url=url, headers=signed.headers, body=b'{"a": 1}'), "fal", token
+        )
+        assert refusals(caplog) == [("fal", "wrong_signature", "body_rewritten", "compact")]
+        assert len(world.sender.requests) == 1
+
+    async def test_that_our_own_search_stumbles_over_is_the_same_401(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def stumble(*_: object) -> None:
+            raise KeyError("planted-" * 2)
+
+        wrong = with_headers(webhook_signature="v1,AAAA")
+        before = await world.deliver(DONE, address=ACCOUNT, change=wrong)
+        monkeypatch.setattr("services.receive.find_why", stumble)
+        assert await world.deliver(DONE, address=ACCOUNT, change=wrong) == before
+        assert [why for _, _, why, _ in refusals(caplog)] == ["wrong_secret", "not_tried"]
+        assert [one.message for one in caplog.records if one.levelname == "ERROR"] == ["refusals.failed"]
+        assert "planted-planted-" not in "".join(str(vars(record)) for record in caplog.records)
+
+    async def test_shows_nothing_that_a_sender_wrote_and_no_secret(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        planted = "planted-in-this-delivery"
+        changes = [
+            with_headers(webhook_signature=planted),
+            with_headers(webhook_signature=f"v1,{planted}", host=planted, x_original_url=f"/{planted}"),
+            with_headers(webhook_signature=None, x_signature=planted, stripe_signature=planted),
+        ]
+        address = f"{ACCOUNT}?{planted}"
+        for change in changes:
+            await world.deliver({"id": planted}, address=address, change=change)
+        await world.deliver({"id": planted}, address=f"{ACCOUNT}/{planted}")
+        assert len(refusals(caplog)) == 4
+        logged = "".join(str(vars(record)) for record in caplog.records)
+        for secret in (planted, SECRET, PREVIOUS_SECRET, KEY, SECRET.removeprefix("whsec_")):
+            assert secret not in logged
+
+
+class TestRefusalsInARow:
+    async def test_are_told_of_once_in_twenty(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        await refused(world, 40)
+        told = [vars(one) for one in caplog.records if one.message == "refusals.in_a_row"]
+        assert [(one["provider"], one["count"], one["levelname"]) for one in told] == [
+            ("account", 20, "WARNING"),
+            ("account", 40, "WARNING"),
+        ]
+
+    async def test_end_with_a_verified_delivery(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        await refused(world, 19)
+        await world.deliver(DONE, address=ACCOUNT)
+        await refused(world, 19)
+        assert "refusals.in_a_row" not in [one.message for one in caplog.records]
+        await refused(world, 1)
+        assert "refusals.in_a_row" in [one.message for one in caplog.records]
+
+
+async def refused(world: World, times: int) -> None:
+    for _ in range(times):
+        await world.deliver(DONE, address=ACCOUNT, change=with_headers(webhook_signature="v1,AAAA"))
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> Sequence[tuple[str, str, str, str]]:
+    found = [vars(one) for one in caplog.records if one.message == "delivery.refused"]
+    return [(one["provider"], one["reason"], one["why"], one["detail"]) for one in found]

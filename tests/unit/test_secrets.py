@@ -101,5 +101,15 @@ async def test_a_vault_that_is_away_is_asked_at_most_every_ten_seconds() -> None
     assert len(source.fetches) == 2
 
 
+async def test_that_are_at_hand_are_told_without_asking() -> None:
+    secrets, source, clock = secrets_of("new", "old")
+    assert secrets.at_hand("name") == ()
+    assert source.fetches == []
+    await secrets.valid("name")
+    clock.advance(timedelta(days=1))
+    assert secrets.at_hand("name") == ("new", "old")
+    assert len(source.fetches) == 1
+
+
 def test_do_not_show_in_a_repr() -> None:
     assert "hush" not in repr(secrets_of("hush")[0])

@@ -770,3 +770,23 @@ def test_whatever_comes_it_is_not_verified_and_nothing_else(name: str, data: st.
     delivery = replace(signed(name), headers=headers, body=data.draw(bodies), url=url)
     if verdict(name, delivery) is None:
         assert same_news(name, delivery)
+
+
+# What is missing is named
+
+
+@each_scheme
+def test_the_headers_that_a_signed_delivery_has_are_those_that_signing_adds_or_covers(name: str) -> None:
+    there = signed(name)
+    assert list(SCHEMES[name].lacks(there)) == []
+    lacking = set(SCHEMES[name].lacks(replace(there, headers={})))
+    assert lacking == there.headers.keys() - {"content-type", "content-length"}
+
+
+@each_scheme
+def test_a_delivery_that_lacks_one_of_these_headers_is_not_verified(name: str) -> None:
+    for header in SCHEMES[name].lacks(replace(signed(name), headers={})):
+        for nothing in (None, ""):
+            without = with_header(signed(name), header, nothing)
+            assert list(SCHEMES[name].lacks(without)) == [header]
+            assert verdict(name, without) is not None
