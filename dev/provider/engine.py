@@ -165,6 +165,7 @@ class Engine:
             return await _trouble(vendor, knobs, request)
         if job and knobs.callback.early:
             await asyncio.wait({asyncio.create_task(job.called.wait())}, timeout=EARLY_PATIENCE)
+        await asyncio.sleep(knobs.delay)
         return answer
 
     def work(

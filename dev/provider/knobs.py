@@ -36,13 +36,14 @@ class CallbackKnobs(BaseModel):
 class Knobs(BaseModel):
     """How a start and its job go.
 
-    `latency` (and up to `latency_jitter` more) is how long the job works. `status` refuses the start, `cut`
-    closes the connection and `hang` leaves it open, both without an answer. They strike before the job is
-    made, or after it with `cut: "after"`.
+    `delay` is how long the answer takes, in seconds; `latency` (and up to `latency_jitter` more) how long the
+    job works. `status` refuses the start, `cut` closes the connection and `hang` leaves it open, both without
+    an answer. They strike before the job is made, or after it with `cut: "after"`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    delay: Seconds = 0
     latency: Seconds = 1.0
     latency_jitter: Seconds = 0
     status: Annotated[int, Field(ge=400, le=599)] | None = None

@@ -18,7 +18,7 @@ for module in pkgutil.walk_packages(services.__path__, "services."):
     if module.name != "services.__main__":
         __import__(module.name)
 functions = sorted(function.get_function_name() for function in function_app.app.get_functions())
-ours = sorted(name for name in sys.modules if name.partition(".")[0] in ("bench", "dev", "tests"))
+ours = sorted(name for name in sys.modules if name.partition(".")[0] in ("bench", "dev", "examples", "tests"))
 print(json.dumps({"functions": functions, "ours": ours}))
 """
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -418,6 +419,13 @@ async def test_the_same_seed_makes_the_same_ids(third_party: ThirdParty, listene
     await third_party.set(reset=True, seed=2)
     other = (await predict(third_party, listener.url)).json()["id"]
     assert (first == again, first == other) == (True, False)
+
+
+async def test_a_slow_answer_comes_late_and_whole(third_party: ThirdParty) -> None:
+    await third_party.set(provider="weather", delay=0.5)
+    answer = await third_party.http.get("/v1/forecast?latitude=1&longitude=1&daily=weather_code")
+    assert (answer.status_code, len(answer.json()["daily"]["weather_code"])) == (200, 7)
+    assert answer.elapsed >= timedelta(seconds=0.5)
 
 
 async def test_a_knob_that_is_not_there_is_refused(third_party: ThirdParty) -> None:

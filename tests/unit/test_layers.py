@@ -57,7 +57,7 @@ def test_the_core_imports_no_adapter(path: Path) -> None:
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_nothing_that_is_deployed_imports_tools_or_tests(path: Path) -> None:
-    assert not any(name.partition(".")[0] in {"bench", "dev", "tests"} for name in imports(path))
+    assert not any(name.partition(".")[0] in {"bench", "dev", "examples", "tests"} for name in imports(path))
 
 
 @pytest.mark.parametrize(
