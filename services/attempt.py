@@ -83,6 +83,7 @@ class Attempt:
         except NotSent:
             return PutOff(failure=_UNREACHABLE, trouble=Trouble.FAILING)
         except AnswerLost:
+            _note_silence("start.unanswered", job, budget)
             return Lost(failure=_ANSWER_LOST, trouble=Trouble.FAILING)
         _note_answer("start.answered", job, answer)
         return read_answer(provider, operation, answer, self.clock.now())
@@ -104,6 +105,7 @@ class Attempt:
         except NotSent as error:
             return _UNREACHABLE, error.retry_after
         except AnswerLost:
+            _note_silence("poll.unanswered", job, POLL_BUDGET)
             return _UNREACHABLE, None
         except (Unavailable, OperatorError) as error:
             _note_not_ready("poll.not_ready", job, error)
@@ -238,6 +240,13 @@ def _note_answer(event: str, job: Job, answer: HttpAnswer) -> None:
             "elapsed_ms": round(answer.elapsed / timedelta(milliseconds=1)),
         },
     )
+
+
+def _note_silence(event: str, job: Job, budget: timedelta) -> None:
+    """Log an answer that did not come as one that took all its time: it is the slowest of all."""
+    elapsed_ms = round(budget / timedelta(milliseconds=1))
+    named = {"job_id": job.id, "provider": job.provider, "operation": job.operation}
+    _log.warning(event, extra={**named, "elapsed_ms": elapsed_ms})
 
 
 def _note_not_ready(event: str, job: Job, error: Exception) -> None:

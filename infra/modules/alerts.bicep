@@ -140,6 +140,7 @@ requests
 var latencyQuery = '''
 traces
 | where message startswith "start.answered {" or message startswith "poll.answered {"
+    or message startswith "start.unanswered {" or message startswith "poll.unanswered {"
 | extend fields = parse_json(substring(message, indexof(message, "{")))
 | project itemCount, provider = tostring(fields.provider), elapsed = toreal(fields.elapsed_ms)
 | summarize answers = sum(itemCount), p95 = percentilew(elapsed, itemCount, 95) by provider

@@ -369,3 +369,18 @@ async def test_a_signing_secret_is_told_only_to_a_provider_that_sends_it_along(
     object.__setattr__(world.jobs.attempt, "providers", {"acme": provider})
     await world.start()
     assert heard == [told]
+
+
+async def test_an_answer_that_does_not_come_is_logged_as_one_that_took_all_its_time(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.answers = [AnswerLost()]
+    await world.start()
+    world.answers = [answer({"id": "x_1"}, 201), AnswerLost()]
+    await world.start(provider="polled")
+    await world.run_until(NOW + timedelta(seconds=10))
+    silent = [record for record in caplog.records if record.message.endswith(".unanswered")]
+    assert [(one.message, vars(one)["provider"], vars(one)["elapsed_ms"]) for one in silent] == [
+        ("start.unanswered", "acme", 3000),
+        ("poll.unanswered", "polled", 30_000),
+    ]
