@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz simulate chaos lint types infra bench lock clean
+.PHONY: help demo up test fuzz mutants simulate chaos lint types infra bench lock clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +20,9 @@ SECONDS ?= 60
 fuzz: .venv/fuzz-ready  ## mutated requests, guided by coverage, SECONDS for each of two targets
 	$(BIN)/python -m tests.fuzz.fuzz_signatures -max_total_time=$(SECONDS)
 	$(BIN)/python -m tests.fuzz.fuzz_providers -max_total_time=$(SECONDS)
+
+mutants: .venv/mutants-ready  ## each place of services/signatures changed in turn, or of MODULES="jwts parts"; half an hour
+	nice $(BIN)/python -m tests.mutants.run $(MODULES)
 
 simulate: .venv/ready  ## made-up worlds in which everything fails, until stopped; SECONDS= of them, or one SEED=
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) \
@@ -68,6 +71,10 @@ clean:  ## remove what was made here
 	@echo 'Setting up .venv-infra, once (about two minutes) ...'
 	@$(PYTHON) -m venv .venv-infra
 	@.venv-infra/bin/python -m pip install -qq --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv/mutants-ready: tests/mutants/requirements.txt .venv/ready
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement $<
 	@touch $@
 
 # Azurite, the local Azure Storage. Where there is no Node, the one that PyPI carries goes into .venv.

@@ -54,17 +54,14 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "1": hashes.SHA1(),  # noqa: S303 - what SNS signs with unless a topic says otherwise
     "2": hashes.SHA256(),
 }
-_TOPIC = re.compile(
-    r"arn:aws(-[a-z]+)*:sns:[a-z0-9-]{3,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?", re.ASCII
-)
+_TOPIC = re.compile(r"arn:aws(-[a-z]+)*:sns:[a-z0-9-]{3,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
 # A region's name has no digit before its end: `sns.s3-us-west-2.amazonaws.com` is somebody's bucket.
 _SNS_ADDRESS = re.compile(
     r"https://sns\.[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(\.cn)?"
     r"/SimpleNotificationService-[0-9A-Za-z-]{1,64}\.pem",
-    re.ASCII,
 )
 _PAYPAL_ADDRESS = re.compile(
-    r"https://api(-m)?(\.sandbox)?\.paypal\.com/v1/notifications/certs/CERT-[0-9A-Za-z_-]{1,64}", re.ASCII
+    r"https://api(-m)?(\.sandbox)?\.paypal\.com/v1/notifications/certs/CERT-[0-9A-Za-z_-]{1,64}"
 )
 _TRANSMISSION_HEADERS = (
     "paypal-transmission-sig",
@@ -73,7 +70,7 @@ _TRANSMISSION_HEADERS = (
     "paypal-transmission-time",
     "paypal-transmission-id",
 )
-_NO_BAR = re.compile(r"[!-{}~]{1,128}", re.ASCII)  # a bar divides what PayPal signs
+_NO_BAR = re.compile(r"[!-{}~]{1,128}")  # a bar divides what PayPal signs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,8 @@ from services.signatures.parts import header, same_digest
 MAX_FIELDS = 1000
 _MULTIPART = b"multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
-_EVENT_TIME = re.compile(r"[0-9]{1,16}", re.ASCII)
-_EVENT_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_EVENT_TIME = re.compile(r"[0-9]{1,16}")
+_EVENT_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # https://github.com/braintree/braintree_python/blob/master/braintree/webhook_notification_gateway.py
 _PAYLOAD = re.compile(rb"[A-Za-z0-9+=/\n]+")
 _BRAINTREE_KEY = re.compile(rb"([^|]+\|)?[^|]+")
@@ -153,12 +153,7 @@ class Braintree(Keyed):
         if not _PAYLOAD.fullmatch(payload) or not any("|" in pair for pair in pairs):
             raise NotVerified(Reason.MALFORMED_SIGNATURE)
         # The line end may have been lost on the way: the official library takes both.
-        return [
-            Found(
-                contents=(payload, payload + b"\n"),
-                digests=tuple(pair for pair in pairs if "|" in pair),
-            )
-        ]
+        return [Found(contents=(payload, payload + b"\n"), digests=tuple(pairs))]
 
     def sign(self, delivery: Delivery, secret: str, now: datetime) -> Delivery:  # noqa: ARG002 - no time is signed
         """Put the body, which is the notification in base64, into a form beside its signature.
@@ -243,7 +238,9 @@ class _Parts:
         self.ended = True
 
 
-def _read_multipart(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
+def _read_multipart(body: bytes, boundary: bytes | None) -> list[tuple[bytes, bytes]]:
+    if not boundary:
+        raise ValueError("the form names no boundary")
     parts = _Parts()
     parser = MultipartParser(
         boundary,
@@ -271,10 +268,10 @@ def _document(delivery: Delivery, name: bytes) -> bytes:
     return only(read_fields(delivery), name) if is_form else delivery.body
 
 
-def _kind_of(delivery: Delivery) -> tuple[bytes, bytes]:
+def _kind_of(delivery: Delivery) -> tuple[bytes, bytes | None]:
     text = header(delivery, "content-type").encode("latin-1", "replace").decode("latin-1")
     kind, options = parse_options_header(text)
-    return kind, options.get(b"boundary", b"")
+    return kind, options.get(b"boundary")
 
 
 def _event_of(document: bytes) -> JsonObject:

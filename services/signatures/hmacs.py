@@ -35,7 +35,7 @@ from services.signatures.scheme import Declared
 MAX_SETS = 4  # each costs a hash of the body
 # A message id with a full stop in it could be split from its timestamp in two places:
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
-_ID = re.compile(r"[!-\-/-~]{1,256}", re.ASCII)
+_ID = re.compile(r"[!-\-/-~]{1,256}")
 _BLANKS_BETWEEN_SETS = re.compile(r"(?<!,) +")
 
 
@@ -253,9 +253,9 @@ class Hmac(Declared):
             raise NotVerified(Reason.WRONG_SIGNATURE)
         if self.timestamp_member:
             sent_at = read_time(_member(delivery.body, self.timestamp_member), self.unit)
-        if sent_at and self.whole_seconds:
-            sent_at, now = (moment.replace(microsecond=0) for moment in (sent_at, now))
         if sent_at:
+            if self.whole_seconds:
+                sent_at, now = (moment.replace(microsecond=0) for moment in (sent_at, now))
             check_age(sent_at, now, past=self.past, future=self.future)
 
     def _contents(self, delivery: Delivery, timestamp: str) -> list[bytes]:

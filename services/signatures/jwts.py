@@ -6,7 +6,6 @@ only once it is known to be signed. The body is checked before the age, so that 
 only of a whole request.
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -51,9 +50,9 @@ from services.signatures.scheme import Declared, KeySource
 
 ES256 = "ES256"
 _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
-_TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)", re.ASCII)
-_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +", re.ASCII)
-_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +")
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIMES = ("iat", "nbf", "exp")
 _LIFETIME = timedelta(minutes=5)
 
@@ -131,7 +130,7 @@ class Jwt(Declared):
                 claims = {"iss": issuer, **claims}
             content = _written({"alg": self.algorithms[0], "typ": "JWT"}, claims)
             signature = hmac.digest(shared, content, _DIGESTS[self.algorithms[0]])
-        text = (content + b"." + _base64url(signature)).decode()
+        text = f"{content.decode()}.{write_digest(signature, Encoding.BASE64_URL)}"
         value = f"Bearer {text}" if self.bearer else text
         return replace(delivery, headers={**delivery.headers, self.signature_header: value})
 
@@ -313,16 +312,12 @@ def _object(document: bytes) -> JsonObject:
 
 def _written(*documents: JsonObject) -> bytes:
     compact = (json.dumps(one, separators=(",", ":")).encode() for one in documents)
-    return b".".join(map(_base64url, compact))
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return ".".join(write_digest(one, Encoding.BASE64_URL) for one in compact).encode()
 
 
 def _thumbprint(key: EllipticCurvePublicKey) -> str:
     """Name a key, https://www.rfc-editor.org/rfc/rfc7638#section-3."""
     numbers = key.public_numbers()
-    x, y = (_base64url(one.to_bytes(32)).decode() for one in (numbers.x, numbers.y))
+    x, y = (write_digest(one.to_bytes(32), Encoding.BASE64_URL) for one in (numbers.x, numbers.y))
     document = json.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y}, separators=(",", ":"))
-    return _base64url(hashlib.sha256(document.encode()).digest()).decode()
+    return write_digest(hashlib.sha256(document.encode()).digest(), Encoding.BASE64_URL)

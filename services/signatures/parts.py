@@ -18,9 +18,9 @@ from services.errors import NotVerified, OperatorError, Reason
 from services.models import Delivery
 
 MAX_HEADER_LENGTH = 8192
-_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,16}")
 _RFC_3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _PLAIN_BASE64 = str.maketrans("-_", "+/")
 
@@ -108,11 +108,13 @@ def header(delivery: Delivery, name: str) -> str:
 
 def write_digest(digest: bytes, encoding: Encoding) -> str:
     """Write a digest as most senders do."""
-    if encoding is Encoding.HEX:
-        return digest.hex()
-    if encoding is Encoding.BASE64_URL:
-        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return base64.b64encode(digest).decode()
+    match encoding:
+        case Encoding.HEX:
+            return digest.hex()
+        case Encoding.BASE64:
+            return base64.b64encode(digest).decode()
+        case Encoding.BASE64_URL:
+            return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def same_digest(digest: bytes, texts: Iterable[str], encoding: Encoding) -> bool:
@@ -156,19 +158,27 @@ def read_time(text: str, unit: Unit) -> datetime:
     if not form.fullmatch(text):
         raise NotVerified(Reason.MALFORMED_TIMESTAMP)
     try:
-        if unit is Unit.RFC_3339:
-            return datetime.fromisoformat(text)
-        seconds, thousandths = divmod(int(text), 1000) if unit is Unit.MILLISECONDS else (int(text), 0)
-        return datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=thousandths)
+        match unit:
+            case Unit.SECONDS:
+                return datetime.fromtimestamp(int(text), UTC)
+            case Unit.MILLISECONDS:
+                seconds, thousandths = divmod(int(text), 1000)
+                return datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=thousandths)
+            case Unit.RFC_3339:
+                return datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
         raise NotVerified(Reason.MALFORMED_TIMESTAMP) from None
 
 
 def write_time(moment: datetime, unit: Unit) -> str:
     """Write a timestamp as a sender would."""
-    if unit is Unit.RFC_3339:
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return str(int(moment.timestamp() * (1000 if unit is Unit.MILLISECONDS else 1)))
+    match unit:
+        case Unit.SECONDS:
+            return str(int(moment.timestamp()))
+        case Unit.MILLISECONDS:
+            return str(int(moment.timestamp() * 1000))
+        case Unit.RFC_3339:
+            return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_age(sent_at: datetime, now: datetime, *, past: timedelta, future: timedelta) -> None:

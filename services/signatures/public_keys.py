@@ -47,7 +47,7 @@ PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 WRONG_KIND = "the private key is of another kind than this sender's"
 MAX_KEYS = 32  # of a key set: each one is tried
 # A header that is signed along without a length must have one reading only.
-_SIGNED_HEADER = re.compile(r"[!-~]{1,256}", re.ASCII)
+_SIGNED_HEADER = re.compile(r"[!-~]{1,256}")
 
 
 class KeyKind(StrEnum):

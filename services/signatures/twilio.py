@@ -22,8 +22,7 @@ _IN_URL = re.compile(r"(?<=[?&]bodySHA256=)[^&]*")
 _SETTING = "HMAC_SHA256"
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>(?:[^/?#]*@)?)(?P<host>\[[^\]/?#]*\]|[^:/?#]*)"
-    r"(?P<port>(?::[^/?#]*)?)(?P<rest>.*)",
-    re.DOTALL,
+    r"(?P<port>(?::[^/?#]*)?)(?P<rest>.*)"
 )
 
 

@@ -91,12 +91,13 @@ def test_a_mailgun_signature_is_good_for_one_event() -> None:
     with pytest.raises(NotVerified) as refused:
         MAIL.verify(moved, [MAIL_KEY], NOW)
     assert refused.value.reason == "too_old"
-    assert MAIL.event_id(forged) == MAIL.event_id(request(MAIL_BODY))
+    assert MAIL.event_id(forged) == MAIL.event_id(moved) == MAIL.event_id(request(MAIL_BODY))
 
 
 def test_signing_for_mailgun_keeps_the_event() -> None:
     signed = MAIL.sign(request(b'{"event-data":{"id":"1"}}'), MAIL_KEY, NOW)
     document = json.loads(signed.body)
+    assert signed.headers["content-type"] == "application/json"
     assert document["event-data"] == {"id": "1"}
     assert document["signature"]["timestamp"] == "1700000000"
     assert len(document["signature"]["token"]) == 50
@@ -120,11 +121,25 @@ def adyen(*changes: dict[str, Any]) -> Delivery:
         adyen({}, {}),
         adyen({"originalReference": ""}),
         adyen({"success": True}),
+        adyen(
+            {
+                "success": False,
+                "additionalData": {"hmacSignature": "YrZbRrl8QM84UhV+yoHFXqoA2lrfLDJ6Grw0ypYASWE="},
+            }
+        ),
         adyen({"amount": {"value": "1130", "currency": "EUR"}}),
         adyen({"reason": "forged", "eventDate": "forged"}),
         adyen({"additionalData": {"hmacSignature": "coqCmt_IZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU-iCWo0", "a": "b"}}),
     ],
-    ids=["two-items", "empty-field", "success-as-boolean", "amount-as-text", "all-else-is-open", "url-safe"],
+    ids=[
+        "two-items",
+        "empty-field",
+        "success-as-boolean",
+        "failure-as-boolean",
+        "amount-as-text",
+        "all-else-is-open",
+        "url-safe",
+    ],
 )
 def test_adyen_signs_eight_fields(delivery: Delivery) -> None:
     PAY.verify(delivery, [PAY_KEY], NOW)
@@ -249,6 +264,7 @@ def test_signing_for_adyen_signs_each_item() -> None:
     unsigned = adyen({"additionalData": None}, {"additionalData": {"a": "b"}})
     signed = PAY.sign(unsigned, PAY_KEY, NOW)
     assert signed.body.count(b"coqCmt/IZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU+iCWo0=") == 2
+    assert signed.headers["content-type"] == "application/json"
     for broken in (replace(unsigned, body=b"{}"), adyen({"additionalData": []})):
         with pytest.raises(NotVerified):
             PAY.sign(broken, PAY_KEY, NOW)

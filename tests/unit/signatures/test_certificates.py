@@ -1,6 +1,7 @@
 """What is particular to signatures with certificates: Amazon SNS and PayPal."""
 
 import json
+import re
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -349,15 +350,25 @@ def test_a_secret_of_sns_is_the_arn_of_a_topic(topic: str) -> None:
         SNS.sign(delivery(b"{}"), f"{topic}\n{pem(rsa_key())}", NOW)
 
 
-@pytest.mark.parametrize("topic", [TOPIC + ".fifo", "arn:aws-cn:sns:cn-north-1:123456789012:T_1-x"])
-def test_what_is_signed_for_a_topic_verifies_for_it(topic: str) -> None:
-    signed = SNS.sign(delivery(BODY), f"{topic}\n{pem(rsa_key())}", NOW)
+@pytest.mark.parametrize(
+    ("topic", "host"),
+    [
+        (TOPIC + ".fifo", "sns.us-west-2.amazonaws.com"),
+        ("arn:aws-cn:sns:cn-north-1:123456789012:T_1-x", "sns.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_what_is_signed_for_a_topic_verifies_for_it(topic: str, host: str) -> None:
+    bundle = pem(rsa_key()) + certificate(rsa_key()).decode()
+    signed = SNS.sign(delivery(BODY), f"{topic}\n{bundle}", NOW)
     SNS.verify(signed, [topic], NOW, [certificate(rsa_key())])
+    address = json.loads(signed.body)["SigningCertURL"]
+    assert re.fullmatch(f"https://{host}/SimpleNotificationService-[0-9a-f]{{32}}.pem", address)
 
 
-def test_a_body_is_sent_as_the_message_of_a_notification() -> None:
-    message = json.loads(SNS.sign(delivery(BODY), f"{TOPIC}\n{pem(rsa_key())}", NOW).body)
-    assert (message["Type"], message["Message"]) == ("Notification", BODY.decode())
+@pytest.mark.parametrize("body", [BODY, b'{"Type":"Other"}', b'{"Type":["Notification"]}'])
+def test_a_body_is_sent_as_the_message_of_a_notification(body: bytes) -> None:
+    message = json.loads(SNS.sign(delivery(body), f"{TOPIC}\n{pem(rsa_key())}", NOW).body)
+    assert (message["Type"], message["Message"]) == ("Notification", body.decode())
     assert message["Timestamp"] == "2023-11-14T22:13:20Z"
 
 
@@ -529,8 +540,18 @@ def test_a_certificate_that_is_not_paypals_is_not_trusted(address: str) -> None:
 def test_paypals_own_hosts_have_its_certificates(host: str) -> None:
     address = f"https://{host}.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-5edc0ebc"
     assert PAYPAL.key_source is not None
-    assert PAYPAL.key_source.request(transmission(cert_url=address), "").url == address
+    request = PAYPAL.key_source.request(transmission(cert_url=address), "")
+    assert (request.method, request.url) == ("GET", address)
     PAYPAL.verify(transmission(cert_url=address), [WEBHOOK_ID], NOW, [CERTIFICATE])
+
+
+def test_a_signed_transmission_looks_like_one_of_paypal() -> None:
+    headers = PAYPAL.sign(delivery(BODY), f"{WEBHOOK_ID}\n{pem(rsa_key())}", NOW).headers
+    assert re.fullmatch("[0-9a-f]{36}", headers["paypal-transmission-id"])
+    assert re.fullmatch(
+        "https://api.paypal.com/v1/notifications/certs/CERT-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}",
+        headers["paypal-cert-url"],
+    )
 
 
 def test_a_transmission_is_named_by_its_id() -> None:

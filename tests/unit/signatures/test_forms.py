@@ -62,6 +62,7 @@ def test_what_looks_like_a_boundary_is_content() -> None:
     ("body", "content_type"),
     [
         (multipart(("a", "1")), "multipart/form-data"),
+        (multipart(("a", "1"), boundary=""), "multipart/form-data"),
         (multipart(("a", "1")), "multipart/form-data; boundary=ABC"),
         (multipart(("a", "1"))[:-4], MULTIPART),
         (b"", MULTIPART),
@@ -74,6 +75,7 @@ def test_what_looks_like_a_boundary_is_content() -> None:
     ],
     ids=[
         "no-boundary",
+        "empty-boundary",
         "other-boundary",
         "cut-short",
         "empty",
@@ -96,10 +98,13 @@ def test_a_thousand_fields_are_read() -> None:
     assert len(read_fields(form(b"&".join([b"a=1"] * 1000), FORM))) == 1000
 
 
-def test_a_broken_form_is_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_form_is_not_told_of(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(NotVerified):
         read_fields(form(b"--XYZ\r\nsecret header\r\n\r\n"))
     assert caplog.records == []
+    assert capsys.readouterr().err == ""
 
 
 def dropbox(*parts: tuple[str, str]) -> Delivery:
@@ -191,8 +196,9 @@ def test_an_event_as_json_becomes_a_form_when_it_is_signed() -> None:
 
 
 def test_an_event_without_a_time_gets_one_when_it_is_signed() -> None:
-    signed = DROPBOX.sign(request(b'{"event":{"event_type":"callback_test"}}'), DROPBOX_KEY, NOW)
+    signed = DROPBOX.sign(request(b'{"event":{"event_type":"Callback_Test2"}}'), DROPBOX_KEY, NOW)
     assert b'"event_time": "1700000000"' in signed.body
+    DROPBOX.verify(signed, [DROPBOX_KEY], NOW)
 
 
 PAIR = "integration_public_key|719c4ec02108f3b85284a2dc1457be52e1b779b0"
@@ -230,9 +236,19 @@ def test_braintree_signs_for_several_keys(signature: str, secret: str) -> None:
         ("|", "wrong_signature"),
         ("", "no_signature"),
         (PAIR + "|x", "wrong_signature"),
+        ("x|" + PAIR, "wrong_signature"),
         ("integration_public_key|\u0661", "wrong_signature"),
     ],
-    ids=["no-key", "changed", "empty-digest", "empty-pair", "empty", "a-part-more", "other-digits"],
+    ids=[
+        "no-key",
+        "changed",
+        "empty-digest",
+        "empty-pair",
+        "empty",
+        "a-part-more",
+        "a-part-before",
+        "other-digits",
+    ],
 )
 def test_braintree_refuses_other_signatures(signature: str, reason: str) -> None:
     with pytest.raises(NotVerified) as refused:
@@ -248,8 +264,10 @@ def test_a_named_public_key_must_be_the_one_that_signed() -> None:
 
 @pytest.mark.parametrize("secret", ["|", "a|", "|b", "a|b|c"])
 def test_a_braintree_secret_is_one_key_or_two(secret: str) -> None:
-    with pytest.raises(OperatorError):
+    with pytest.raises(OperatorError, match="private key"):
         BRAIN.verify(braintree(PAIR), [secret], NOW)
+    with pytest.raises(OperatorError, match="private key"):
+        BRAIN.sign(request(b"PG5vdGlmaWNhdGlvbj4="), secret, NOW)
 
 
 def test_a_lost_line_end_does_not_count_and_names_the_same_event() -> None:

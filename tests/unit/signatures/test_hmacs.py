@@ -14,6 +14,7 @@ import pytest
 from services.errors import NotVerified, OperatorError
 from services.models import Delivery
 from services.signatures.catalogue import HMACS, STANDARD_WEBHOOKS, STRIPE
+from services.signatures.hmacs import Bare, Claim, Form, Pairs, Versions
 
 NOW = datetime.fromtimestamp(1_700_000_000, UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -153,6 +154,25 @@ def reason_of(name: str, delivery: Delivery, now: datetime = NOW) -> str:
 
 def test_each_scheme_is_in_the_table() -> None:
     assert SIGNED.keys() == HMACS.keys()
+
+
+PAIRS, VERSIONS = Pairs(timestamp="t", version="v1"), Versions(version="v1")
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "claim"),
+    [
+        (Bare(prefix="v0="), "v0=aX", Claim(digests=("aX",), timestamp="")),
+        (Bare(prefix="v0="), "v1=aX", Claim(digests=(), timestamp="")),
+        (PAIRS, "t=1,v1=aX,v1=Xb", Claim(digests=("aX", "Xb"), timestamp="1")),
+        (PAIRS, "Xt=1,t=2,t=3,v1=a", Claim(digests=("a",), timestamp="2,3")),
+        (replace(PAIRS, separator=";"), "t=1;v1=a,t=1;v1=a", Claim(digests=(), timestamp="")),
+        (VERSIONS, "v1,aX v1a,b v1,Xc", Claim(digests=("aX", "Xc"), timestamp="")),
+        (VERSIONS, "v1,a,v1,a", Claim(digests=(), timestamp="")),
+    ],
+)
+def test_a_header_is_taken_apart_to_its_last_letter(form: Form, value: str, claim: Claim) -> None:
+    assert list(form.read([value])) == [claim]
 
 
 @pytest.mark.parametrize("name", SIGNED)
@@ -528,6 +548,12 @@ def test_a_time_that_is_not_rfc_3339_is_malformed(name: str, text: str) -> None:
 def test_hubspot_undoes_some_escapes_in_the_address_that_it_signs(url: str, signature: str) -> None:
     there = sent("hubspot_v3", x_hubspot_signature_v3=signature)
     verify("hubspot_v3", replace(there, url=f"https://hooks.example.com{url}"))
+
+
+@pytest.mark.parametrize("name", ["square", "trello", "hubspot_v2", "hubspot_v3"])
+def test_no_other_escape_is_undone(name: str) -> None:
+    signed = HMACS[name].sign(replace(delivery(), url="https://hooks.example.com/X"), SECRET, NOW)
+    assert reason_of(name, replace(signed, url="https://hooks.example.com/%58")) == "wrong_signature"
 
 
 def test_hubspot_signs_the_address_without_those_escapes() -> None:

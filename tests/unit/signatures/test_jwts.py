@@ -13,6 +13,7 @@ import pytest
 
 from services.errors import NotVerified, OperatorError, Reason
 from services.models import Delivery
+from services.signatures.jwts import Jwt, read_token
 from services.signatures.public_catalogue import JWTS
 from tests.unit.signatures.key_documents import (
     base64url,
@@ -183,10 +184,20 @@ def test_pyjwt_reads_what_we_sign(name: str) -> None:
     text = signed.removeprefix("Bearer ")
     if name == "plaid":
         claims = jwt.decode(text, p256().public_key(), ["ES256"])
+        head = {"alg": "ES256", "kid": jwk(p256())["kid"], "typ": "JWT"}
     else:
         claims = jwt.decode(text, KEY, ["HS256"], options={"verify_exp": False})
-    assert claims.pop("jti", "none") != ""
+        head = {"alg": "HS256", "typ": "JWT"}
+        assert text.startswith("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.")  # without blanks
+    assert jwt.get_unverified_header(text) == head
+    named = "b25483404780dd93829839b1ff6a8b8e"  # sha256sum of time, address and body
+    assert claims.pop("jti", named) == named
     assert claims == SENT[name]
+
+
+def test_an_address_with_half_a_character_is_signed_as_its_bytes() -> None:
+    there = Delivery(method="POST", url=f"{URL}\ud800", headers={}, body=BODY, received_at=NOW)
+    verify("messagebird", JWTS["messagebird"].sign(there, KEY, NOW))
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
@@ -281,6 +292,12 @@ def test_each_key_of_livekit_has_its_own_issuer() -> None:
     with pytest.raises(NotVerified) as refused:
         JWTS["livekit"].verify(sent, [f"APIother:{KEY}", "APIabc123:another"], NOW)
     assert refused.value.reason == "untrusted_key"
+
+
+def test_a_key_of_livekit_may_have_a_colon() -> None:
+    key = f"{KEY}:{KEY}"
+    sent = delivery("livekit", jwt.encode(CLAIMS["livekit"], key, "HS256"))
+    JWTS["livekit"].verify(sent, [f"APIabc123:{key}"], NOW)
 
 
 @pytest.mark.parametrize("secret", [KEY, ":" + KEY, "APIabc123:", "APIabc123: x", " :x", "APIabc123 :x", ":"])
@@ -504,6 +521,20 @@ def test_the_word_bearer_may_be_written_otherwise(value: str) -> None:
     verify("vonage", replace(delivery("vonage", ""), headers={"authorization": value.format(VONAGE)}))
 
 
+def test_a_token_shows_nothing_of_itself() -> None:
+    assert repr(read_token(VONAGE)) == "Token()"
+
+
+def test_an_issuer_is_asked_for_where_keys_are_fetched_too() -> None:
+    plaid = JWTS["plaid"]
+    assert isinstance(plaid, Jwt)
+    scheme = replace(plaid, issuer="Plaid")
+    scheme.verify(delivery("plaid", token("plaid", {"iss": "Plaid"})), [], NOW, [plaid_answer(p256())])
+    with pytest.raises(NotVerified) as refused:
+        scheme.verify(delivery("plaid", token("plaid")), [], NOW, [plaid_answer(p256())])
+    assert refused.value.reason == "untrusted_key"
+
+
 def test_a_shared_secret_may_look_like_a_key() -> None:
     text = pem(p256()).strip()
     bare = Delivery(method="POST", url=URL, headers={}, body=BODY, received_at=NOW)
@@ -522,6 +553,7 @@ def test_a_shared_secret_may_look_like_a_key() -> None:
         ({"kty": "OKP"}, "untrusted_key"),
         ({"x": "AAAA"}, "untrusted_key"),
         ({"y": "AhfmF_C2RDkoJ4-WmZ5pojpPLBUr321s32bluAKC1O0"}, "untrusted_key"),
+        ({"x": None}, "untrusted_key"),
         ({"y": None}, "untrusted_key"),
         ({"kid": "another"}, "unknown_key"),
         ({"kid": None}, "unknown_key"),
@@ -534,6 +566,11 @@ def test_a_key_of_plaid_that_is_not_to_be_used_verifies_nothing(
     with pytest.raises(NotVerified) as refused:
         JWTS["plaid"].verify(delivery("plaid", token("plaid")), [], NOW, [plaid_answer(p256(), **changes)])
     assert refused.value.reason == reason
+
+
+def test_a_key_of_plaid_need_not_name_its_algorithm() -> None:
+    bare = json.dumps({"key": jwk(p256())}).encode()
+    JWTS["plaid"].verify(delivery("plaid", token("plaid")), [], NOW, [bare])
 
 
 @pytest.mark.parametrize("kid", [None, 7, "", "a/b", "a\ud800", "k" * 129, ["x"], {"x": 1}], ids=repr)

@@ -1,15 +1,20 @@
 """What is particular to private keys: Ed25519 and ECDSA, their notation, key sets; keys of another kind."""
 
+import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from services.errors import NotVerified, OperatorError
 from services.models import Delivery
 from services.signatures.catalogue import SCHEMES
+from services.signatures.public_keys import KeyKind, key_of, read_private_key
 from tests.unit.signatures.key_documents import (
     TOPIC,
     WEBHOOK_ID,
@@ -83,6 +88,9 @@ FAL = (
     "6dd150263a148e083ad564e932fda516a81e16ea3c51f12637360714e4cd460d"
 )
 SENDGRID = "MEMCHwLUewdaVloX33one3GfMmmJLZuACi9Oecv7mJ8cAHgCIEiX/1mjddazRl75MPvQgQvNXS0gOUI3N8Xvs2UJbLiP"
+RSA_BASE64 = base64.b64encode(
+    rsa_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
 VECTORS = {
     "discord": ("x-signature-ed25519", DISCORD, "x-signature-timestamp", ED25519_HEX),
     "telnyx": ("telnyx-signature-ed25519", TELNYX, "telnyx-timestamp", ED25519_BASE64),
@@ -171,6 +179,7 @@ def test_a_signature_that_is_another_is_refused(name: str, signature: str, reaso
         ("sendgrid", ED25519_BASE64),
         ("sendgrid", P256_BASE64[:-8]),
         ("sendgrid", public_base64(ec.derive_private_key(7, ec.SECP384R1()))),
+        ("sendgrid", RSA_BASE64),
         ("sendgrid", pem(p256())),
         ("discord", pem(ed25519())),
     ],
@@ -183,6 +192,7 @@ def test_a_signature_that_is_another_is_refused(name: str, signature: str, reaso
         "ed25519-for-p256",
         "cut",
         "p384",
+        "rsa",
         "private-p256",
         "private-ed25519",
     ],
@@ -253,10 +263,32 @@ def test_a_key_of_a_set_that_is_no_ed25519_key_is_passed_over(change: dict[str, 
     assert refused.value.reason == "unknown_key"
 
 
+def test_a_document_may_be_one_key() -> None:
+    SCHEMES["fal"].verify(signed_by_fal(), [], NOW, [json.dumps(jwk(ed25519())).encode()])
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(p256(), KeyKind.ED25519), (ed25519(), KeyKind.P256)], ids=["p256", "ed25519"]
+)
+def test_a_key_of_one_kind_is_none_of_the_other(
+    key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey, kind: KeyKind
+) -> None:
+    document = json.loads(json.dumps(jwk(key)))
+    assert key_of(document, kind) is None
+
+
+def test_a_private_key_that_signs_nothing_is_of_another_kind() -> None:
+    agreeing = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+    text = agreeing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with pytest.raises(OperatorError, match="of another kind"):
+        read_private_key(text)
+
+
 def test_the_keys_of_fal_lie_at_one_address() -> None:
     source = SCHEMES["fal"].key_source
     assert source is not None
-    assert source.request(UNSIGNED, "").url == "https://rest.fal.ai/.well-known/jwks.json"
+    request = source.request(UNSIGNED, "")
+    assert (request.method, request.url) == ("GET", "https://rest.fal.ai/.well-known/jwks.json")
     assert not source.address.fullmatch("https://rest-fal.ai/.well-known/jwks.json")
     assert not source.address.fullmatch("https://restxfal.ai/.well-known/jwks.json")
 

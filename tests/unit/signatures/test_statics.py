@@ -56,10 +56,21 @@ def test_other_credentials_are_refused(value: str, reason: str) -> None:
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("secret", "token"),
+    [("hooks:p:", "aG9va3M6cDo="), ("_svc:pw", "X3N2Yzpwdw==")],
+    ids=["a-colon-at-the-end", "a-token-that-starts-with-x"],
+)
+def test_a_password_may_have_colons_and_a_token_any_letter(secret: str, token: str) -> None:
+    BASIC.verify(request(b"{}", {"authorization": f"Basic {token}"}), [secret], NOW)
+
+
 @pytest.mark.parametrize("secret", ["hooks", "hooks:", ":password", ":"])
 def test_credentials_without_user_or_password_are_the_operators(secret: str) -> None:
-    with pytest.raises(OperatorError):
+    with pytest.raises(OperatorError, match="USER:PASSWORD"):
         BASIC.verify(SAMPLES["deepgram_basic"].delivery, [secret], NOW)
+    with pytest.raises(OperatorError, match="USER:PASSWORD"):
+        BASIC.sign(request(b"{}"), secret, NOW)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +123,7 @@ def test_signing_puts_the_state_into_every_notification() -> None:
     unsigned = request(b'{"value":[{"id":"1"},{"id":"2","clientState":"old"}]}')
     signed = GRAPH.sign(unsigned, "new", NOW)
     assert signed.body.count(b'"clientState": "new"') == 2
+    assert signed.headers["content-type"] == "application/json"
     with pytest.raises(NotVerified):
         GRAPH.sign(replace(unsigned, body=b"{}"), "new", NOW)
 
