@@ -112,7 +112,7 @@ BROKEN = (
         "or not any(hmac.compare_digest(_digest(payload, key), digest) for key in keys)",
         "",
     ),
-    broken("a token that binds nothing", "receive", "replace(callback, job_id=token.job_id)", "callback"),
+    broken("a token that binds nothing", "receive", "replace(callback, job_id=job_id)", "callback"),
     broken("no spool", "outbox", "await self._spool(message)", "pass"),
     broken(
         "drain under new ids",
@@ -237,8 +237,8 @@ BROKEN = (
     broken(
         "take a lost answer for one that was not sent",
         "attempt",
-        "        except AnswerLost:\n            return Lost(",
-        "        except AnswerLost:\n            return PutOff(",
+        "            return Lost(failure=_ANSWER_LOST, trouble=Trouble.FAILING)",
+        "            return PutOff(failure=_ANSWER_LOST, trouble=Trouble.FAILING)",
     ),
     broken(
         "repeat a start that the provider has forgotten",
@@ -270,7 +270,7 @@ BROKEN = (
         "else set(range(500, 600)) - {503}",
         "else set()",
     ),
-    broken("any age will do", "signatures.parts", "    if now - sent_at > past:\n", "    if False:\n"),
+    broken("any age will do", "signatures.parts", "    if age > past:\n", "    if False:\n"),
     broken(
         "raise on instead of putting back",
         "advance",
@@ -280,8 +280,8 @@ BROKEN = (
     broken(
         "give up at a conflict",
         "jobs",
-        "                stored = await self._reload(stored.job.id)\n        raise",
-        "                return stored.job\n        raise",
+        "                stored = await self._reload(stored.job.id)\n                if isinstance",
+        "                return stored.job\n                if isinstance",
     ),
     broken(
         "cancel the winner's tick after a conflict",
