@@ -120,7 +120,7 @@ async def test_hookbus_indexes_and_answers_by_http_by_message_and_by_timer(
 ) -> None:
     tick = message(
         "advance_job",
-        b'{"job_id": "unknown-job", "tick": 1}',
+        b'{"job_id": "unknown-job", "tick": 1, "at": "2026-03-01T12:00:00+00:00"}',
         MessageId="tick-1",
         Subject="job.tick",
         SessionId="unknown-job",
@@ -137,13 +137,14 @@ async def test_hookbus_indexes_and_answers_by_http_by_message_and_by_timer(
             tick,
             message("advance_job", b"poison", MessageId="poison", Subject="nothing that we know"),
             timer("tidy"),
+            timer("audit"),
         ],
         folder=tmp_path,
         settings=settings,
     )
     assert answered["init"] == {"ok": True, "exception": None}
     assert all(load["ok"] for load in answered["loads"])
-    live, unknown, ticked, poison, tidied = answered["answers"]
+    live, unknown, ticked, poison, tidied, audited = answered["answers"]
     assert live["return"]["http"]["status_code"] == "200"
     assert unknown["return"]["http"]["status_code"] == "404"
     headers = {name.lower(): value for name, value in unknown["return"]["http"]["headers"].items()}
@@ -151,6 +152,7 @@ async def test_hookbus_indexes_and_answers_by_http_by_message_and_by_timer(
     assert (ticked["ok"], ticked["exception"]) == (True, None)
     assert poison["exception"].startswith("PoisonMessage: ")
     assert (tidied["ok"], tidied["exception"]) == (True, None)
+    assert (audited["ok"], audited["exception"]) == (True, None)
     async with (
         ServiceBusClient.from_connection_string(settings["SERVICEBUS"]) as client,
         client.get_queue_receiver("job-inbox") as receiver,
@@ -173,6 +175,7 @@ async def test_the_worker_s_list_of_hookbus_functions_is_the_one_that_the_local_
         "openapi": ("httpTrigger", "openapi.json"),
         "advance_job": ("serviceBusTrigger", None),
         "tidy": ("timerTrigger", None),
+        "audit": ("timerTrigger", None),
     }
 
 
