@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from services.errors import NotVerified
+from services.errors import NotVerified, Reason
 from services.signatures.parts import (
     Encoding,
     KeyForm,
     Unit,
+    check_age,
     header,
     read_key,
     same_digest,
@@ -87,3 +89,13 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("far_east")
 def test_a_time_is_written_as_utc_wherever_we_are() -> None:
     assert write_time(NOW, Unit.RFC_3339) == "2023-11-14T22:13:20Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(301, Reason.TOO_OLD), (-301, Reason.TOO_NEW)], ids=["old", "new"]
+)
+def test_a_time_that_is_too_far_away_is_refused_with_how_far(seconds: int, reason: Reason) -> None:
+    five_minutes = timedelta(minutes=5)
+    with pytest.raises(NotVerified) as refused:
+        check_age(NOW - timedelta(seconds=seconds), NOW, past=five_minutes, future=five_minutes)
+    assert (refused.value.reason, refused.value.age) == (reason, timedelta(seconds=seconds))
